@@ -1,0 +1,87 @@
+"""What the agent asks of its two models: a Generator writes, a Scorer judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a Generator decodes. `temperature` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlRequest:
+    """The start of one Crawler session.
+
+    `prompt` is the rendered user message, which language models read; the other fields are what it was rendered
+    from, which models without a language model read.
+    """
+
+    kind: Literal["search", "expand"]
+    query: str
+    prompt: str
+    title: str = ""  # of the paper whose sections are offered; "" in a search session
+    abstract: str = ""
+    section_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A Generator's answer to one request; token ids are there when the model runs in this process."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] = "stop"
+    prompt_ids: tuple[int, ...] = ()
+    reply_ids: tuple[int, ...] = ()
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SelectRequest:
+    """One (query, paper) pair to judge; `prompt` is rendered from the other fields."""
+
+    query: str
+    title: str
+    abstract: str
+    prompt: str
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Writes the Crawler's actions."""
+
+    name: str
+
+    def generate(self, requests: Sequence[CrawlRequest], sampling: Sampling) -> list[Reply]:
+        """One reply a request, in order. Called by one thread at a time. Raises ModelError."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives the Selector's scores."""
+
+    name: str
+
+    def score(self, requests: Sequence[SelectRequest]) -> list[float]:
+        """One score in [0, 1] a request, in order. Called by one thread at a time. Raises ModelError."""
+        ...
+
+
+@dataclass
+class ModelUsage:
+    """Running totals of one model: requests answered and tokens, and dollars where the price is known."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    dollars: float = 0.0

@@ -1,0 +1,52 @@
+"""What the agent asks of the outside world: a SearchEngine finds, a PaperSource describes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from pasa.paper import Paper, Reference, Section
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One search result: the paper itself where the engine has it, else its arXiv id to look up."""
+
+    arxiv_id: str | None = None
+    title: str = ""
+    paper: Paper | None = None
+
+
+@runtime_checkable
+class SearchEngine(Protocol):
+    """Finds papers by words. Safe to call from many threads."""
+
+    name: str
+
+    def search(self, query: str, limit: int, end_date: dt.date | None = None) -> list[SearchHit]:
+        """At most `limit` hits in the engine's order, none later than `end_date` if the engine can tell.
+
+        Raises ToolError when the engine does not answer usably; no hit is an empty list.
+        """
+        ...
+
+
+@runtime_checkable
+class PaperSource(Protocol):
+    """Describes papers. Safe to call from many threads. Each method raises ToolError when the source is broken."""
+
+    name: str
+
+    def papers_by_id(self, arxiv_ids: Sequence[str]) -> dict[str, Paper]:
+        """The papers with these arXiv ids (no versions); an id the source does not know is absent."""
+        ...
+
+    def sections(self, paper: Paper) -> tuple[Section, ...] | None:
+        """The paper's sections and what each cites, in the paper's order; None where there is no full text."""
+        ...
+
+    def papers_by_reference(self, references: Sequence[Reference]) -> list[Paper | None]:
+        """The paper that each reference means, in order; None where the source cannot tell."""
+        ...

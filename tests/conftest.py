@@ -1,0 +1,1 @@
+"""Shared test settings: the network is blocked (pyproject.toml), only loopback answers."""
