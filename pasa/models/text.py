@@ -1,0 +1,105 @@
+"""A research question's words: tokens, what only asks for papers, and what names the subject.
+
+Pure; shared by the rules models.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_TOKEN = re.compile(r"[^\W_]+")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Words of English grammar: they name no subject.
+FUNCTION_WORDS = _words(
+    """
+    a about above across after again against all along also although always am among amongst an and another any
+    anything are around as aside at back be became because been before behind being below besides between beyond both
+    but by came can cannot could d did do does doing done down during each either else ever every few first for from
+    further get gets given gives go had has have having he hence her here him his how however i if in include included
+    includes including indeed inside instead into is it its itself just least less let like ll make makes made making
+    many may me might more moreover most much must my namely neither no nor not now of off often on once one only onto
+    or other others otherwise our out outside over own part per perhaps please quite rather re s same several shall she
+    should since so some something such t than that the their them themselves then there thereby therefore these they
+    thing things this those though through throughout thus to together too toward towards under unless until up upon
+    us use used useful uses using usage utilize utilized utilizes utilizing utilise utilised via ve versus very vs was
+    way ways we well were what whatever when where whereas whether which while who whom whose why will with within
+    without would yet you your
+    """
+)
+
+# Words of asking for papers: in a question they belong to the request, not to its subject.
+ASK_WORDS = _words(
+    """
+    academic address addressed addresses addressing aim aimed aims apply applied applies applying article articles
+    aspect aspects attempt attempted attempts author authored authors based call called carried cite cited cites
+    conduct conducted consider considered considering considers contribute contributed contribution contributions cover
+    covered covers deal deals dealt deliver demonstrate demonstrated demonstrates describe described describes
+    describing develop developed develops discuss discussed discusses discussing employ employed employing employs
+    enumerate establish established example examples exist existing exists explain explained explains explore explored
+    explores exploring find focus focused focuses focusing found give idea ideas implement implemented implements
+    indicate indicated indicates inform introduce introduced introduces introducing investigate investigated
+    investigates investigating involve involved involves know known list literature look looked looking mention
+    mentioned mentions name offer offered offers paper papers perform performed present presented presents previous
+    prior produce produced projected propose proposed proposes proposing provide provided provides providing
+    publication publications publish published question recent recently recommend refer references referred related
+    relevant report reported reports research researched researcher researchers researches scholar scholarly scholars
+    show showed showing shown shows specific specifically studied studies study studying suggest suggested suggests
+    survey talk talked talks tell tried try trying various want wanted work worked working works write written wrote
+    """
+)
+
+_MIN_STEM = 3  # letters that a word keeps at least when its ending is cut
+# Endings cut, longest first, and what is put in their place: enough for plurals and verb forms.
+_ENDINGS = (("ational", "ate"), ("izations", "ize"), ("ization", "ize"), ("ings", ""), ("ing", ""), ("ies", "y"))
+_MORE_ENDINGS = (("sses", "ss"), ("ss", "ss"), ("ers", ""), ("ed", ""), ("er", ""), ("es", ""), ("ly", ""), ("s", ""))
+
+
+def tokens(text: str) -> list[str]:
+    """The words of `text` in lower case, in order: runs of letters and digits."""
+    return _TOKEN.findall(text.lower())
+
+
+@lru_cache(maxsize=200_000)
+def stem(word: str) -> str:
+    """`word` without its ending, so that "segmenting", "segmented" and "segments" meet."""
+    for ending, instead in (*_ENDINGS, *_MORE_ENDINGS):
+        if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM:
+            word = word[: len(word) - len(ending)] + instead
+            break
+    return word[:-1] if word.endswith("e") and len(word) > _MIN_STEM else word
+
+
+def stems(text: str) -> list[str]:
+    """The stems of the words of `text`, in order."""
+    return [stem(word) for word in tokens(text)]
+
+
+def subject_words(question: str) -> list[str]:
+    """The question's words that name its subject, each once, in order.
+
+    Never empty when `question` holds a letter or digit: a question of ask words alone keeps them.
+    """
+    words = list(dict.fromkeys(tokens(question)))
+    content = [w for w in words if w not in FUNCTION_WORDS]
+    return [w for w in content if w not in ASK_WORDS] or content or words
+
+
+def subject_phrases(question: str) -> list[list[str]]:
+    """Runs of subject words with no other word or punctuation between them, in order.
+
+    "Which papers apply slot attention to novel view synthesis?" gives slot attention | novel view synthesis.
+    """
+    dropped = FUNCTION_WORDS | ASK_WORDS
+    phrases: list[list[str]] = [[]]
+    for piece in re.findall(r"[^\W_]+|[^\w\s\-/'’]", question.lower()):
+        if _TOKEN.fullmatch(piece) and piece not in dropped:
+            phrases[-1].append(piece)
+        elif phrases[-1]:
+            phrases.append([])
+    return [phrase for phrase in phrases if phrase]
