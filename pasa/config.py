@@ -1,0 +1,200 @@
+"""The settings of a run: frozen records, filled from YAML, the environment and flags, in that order.
+
+Defaults are the paper's where the paper states them (PAPER.md). Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from pasa.actions import ArgumentEnd
+from pasa.errors import ConfigError
+from pasa.prompts import SectionsRendering
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """How the crawl goes. The last group is where the public code differs from the paper, a setting each."""
+
+    expand_layers: int = 2  # paper: 2
+    search_queries: int = 5  # queries kept of a search session
+    search_papers: int = 10  # results asked for per query
+    expand_papers: int = 20  # papers expanded in each layer but the first
+    first_layer_expand_papers: int | None = None  # papers expanded in the first layer; None = all
+    select_threshold: float = 0.5  # a paper is selected above it
+    threads_num: int = 20  # web calls under way at once
+    undated: Literal["drop", "keep"] = "drop"  # papers without any date, when there is an end date
+
+    temperature: float = 0.0  # of the Crawler; 0 = greedy
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    seed: int = 0
+    ensemble_runs: int = 1  # further runs are sampled and the trees united
+    ensemble_temperature: float = 2.0  # paper: 2.0
+    ensemble_top_p: float = 0.8  # paper: 0.8
+
+    max_papers_scored: int | None = None  # budgets; None = no limit
+    max_model_calls: int | None = None  # Crawler replies + Selector scores
+    max_seconds: float | None = None
+
+    end_date_on_expansion: bool = True  # public code: false
+    sections_rendering: SectionsRendering = "json"  # public code: dict_keys
+    argument_end: ArgumentEnd = "tag"  # public code: bracket (a last action without a "[" behind it is lost)
+    exact_sections: bool = False  # public code: true
+    search_question_if_no_query: bool = True  # when the Crawler writes no search action; public code: false
+    search_order: Literal["first_first", "last_first"] = "first_first"  # public code: last_first
+    search_queries_follow_expand_papers: bool = False  # public code: true (`--search_queries` is ignored)
+    same_paper: Literal["id_or_title", "id"] = "id_or_title"  # public code: id
+    selector_title: Literal["paper", "cited"] = "paper"  # public code: the title as cited
+
+    @property
+    def query_limit(self) -> int:
+        """Queries kept of one search session."""
+        return self.expand_papers if self.search_queries_follow_expand_papers else self.search_queries
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which models to use. A path is a folder, a hub name, `rules`, or `openai:MODEL` on the server at `api_base`."""
+
+    crawler_path: str = "auto"  # auto = checkpoints/pasa-7b-crawler where it exists, else rules
+    selector_path: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "auto"
+    batch_size: int = 8  # prompts the Crawler answers at once
+    api_base: str | None = None  # of the OpenAI-compatible server; None = the client's own default
+    api_timeout_seconds: float = 120.0
+    api_concurrency: int = 8  # requests to it under way at once
+    price_per_million_prompt_tokens: float = 0.0  # dollars
+    price_per_million_reply_tokens: float = 0.0
+
+
+@dataclass(frozen=True)
+class ToolSettings:
+    """Where papers come from."""
+
+    engine: Literal["auto", "serper", "arxiv", "library", "demo"] = "auto"
+    library: str | None = None  # a built library
+    serper_base: str = "https://google.serper.dev"
+    arxiv_api_base: str = "https://export.arxiv.org"
+    arxiv_html_base: str = "https://arxiv.org"
+    ar5iv_base: str = "https://ar5iv.labs.arxiv.org"
+    google_keep_order: bool = True  # public code: false (results pass through a set)
+    timeout_seconds: float | None = 30.0  # per call, connection to last byte; public code: none
+    retries: int = 3
+    arxiv_delay_seconds: float = 3.0  # arXiv API terms: one request per 3 s
+    page_delay_seconds: float = 0.25
+    cache_dir: str | None = None  # answers of services are kept here; None = not kept
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run is told."""
+
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
+    tools: ToolSettings = field(default_factory=ToolSettings)
+
+
+_MINIMUM = {
+    "expand_layers": 0,
+    "search_queries": 1,
+    "search_papers": 1,
+    "expand_papers": 0,
+    "first_layer_expand_papers": 0,
+    "threads_num": 1,
+    "max_new_tokens": 1,
+    "ensemble_runs": 1,
+    "max_papers_scored": 0,
+    "max_model_calls": 0,
+    "max_seconds": 0,
+    "temperature": 0,
+    "ensemble_temperature": 0,
+    "batch_size": 1,
+    "api_concurrency": 1,
+    "retries": 0,
+    "arxiv_delay_seconds": 0,
+    "page_delay_seconds": 0,
+}
+
+
+def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a YAML file (groups agent, models, tools), overridden by `flags` (field name -> value).
+
+    A flag that is None leaves the file's value. Raises ConfigError naming the key and what it may be.
+    """
+    groups = _read_yaml(path) if path else {}
+    flags = {name: value for name, value in (flags or {}).items() if value is not None}
+    made: dict[str, Any] = {}
+    for group in dataclasses.fields(Settings):
+        record = typing.get_type_hints(Settings)[group.name]
+        names = {f.name for f in dataclasses.fields(record)}
+        values = {**groups.pop(group.name, {}), **{n: flags.pop(n) for n in names & flags.keys()}}
+        made[group.name] = _make(record, values, f"{path.name if path else 'settings'}: {group.name}")
+    for name in [*groups, *flags]:
+        raise ConfigError(f"unknown setting {name!r}; the groups are agent, models, tools")
+    return Settings(**made)
+
+
+def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
+        raise ConfigError(f"{path} must hold groups of settings (agent:, models:, tools:), each `name: value` lines")
+    return {name: values or {} for name, values in content.items()}
+
+
+def _make(record: type[Any], values: Mapping[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(record)
+    for name, value in values.items():
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, 1)
+            raise ConfigError(f"{where}: unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        _check(f"{where}.{name}", name, value, hints[name])
+    return record(**{n: float(v) if hints[n] is float else v for n, v in values.items()})
+
+
+def _check(where: str, name: str, value: Any, hint: Any) -> None:
+    allowed = _members(hint)
+    literals = [m for a in allowed if typing.get_origin(a) is Literal for m in typing.get_args(a)]
+    if literals:
+        if value not in literals and not (value is None and type(None) in allowed):
+            raise ConfigError(f"{where} is {value!r}; it may be {', '.join(map(str, literals))}")
+        return
+    if isinstance(value, bool) and bool not in allowed:
+        raise ConfigError(f"{where} is {value!r}; it takes {_spell(allowed)}")
+    numeric = isinstance(value, int) and float in allowed
+    if not numeric and not isinstance(value, tuple(allowed)):
+        raise ConfigError(f"{where} is {value!r}; it takes {_spell(allowed)}")
+    if name in _MINIMUM and value is not None and not value >= _MINIMUM[name]:
+        raise ConfigError(f"{where} is {value!r}; it must be at least {_MINIMUM[name]}")
+
+
+def _members(hint: Any) -> list[Any]:
+    return list(typing.get_args(hint)) if isinstance(hint, types.UnionType) else [hint]
+
+
+def _spell(allowed: list[Any]) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    return " or ".join(names.get(a, str(a)) for a in allowed)
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """The settings as plain data, for run records; they hold no secret (keys come from the environment)."""
+    return dataclasses.asdict(settings)

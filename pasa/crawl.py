@@ -1,0 +1,370 @@
+"""One crawl of one query: search, then expand layer by layer, on one event loop.
+
+Within a layer everything that can run side by side does: web calls in threads, the Crawler's and the Selector's
+prompts in batches as they come. What came is then put in the defined order (actions as written, papers as expanded,
+references as cited) before anything enters the queue, so timing changes nothing in the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from pasa.actions import Action, ParsedReply
+from pasa.budget import Budget
+from pasa.config import AgentSettings
+from pasa.crawler import ActionOutcome, Session, expand_request_for, read_session_reply, sampling_of
+from pasa.errors import ModelError, PasaError, ToolError
+from pasa.events import ActionsTaken, Event, LayerDone, LayerStarted, PapersFound, Problem, RunStats, SessionDone
+from pasa.models.base import CrawlRequest, Reply
+from pasa.paper import Paper, Reference, Section
+from pasa.paper_queue import PaperQueue, next_to_expand, too_late
+from pasa.prompts import search_request
+from pasa.query import Query
+from pasa.result_tree import Node
+from pasa.selector import Selector
+from pasa.workers import Workers
+
+T = TypeVar("T")
+ChoosePapers = Callable[[list[Node], int | None], list[Node]]  # (the last layer's nodes, limit) -> nodes to expand
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A paper that an action led to, and the title by which the page cited it."""
+
+    paper: Paper
+    cited_title: str
+
+
+@dataclass(slots=True)
+class Draft:
+    """A session before its papers are put in the queue."""
+
+    parent: Node
+    request: CrawlRequest
+    reply: Reply
+    parsed: ParsedReply
+    found: list[tuple[Action, list[Found]]]  # a move and what it led to, in the order in which they are filed
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the runs of one query's ensemble share."""
+
+    query: Query
+    settings: AgentSettings
+    workers: Workers
+    budget: Budget
+    selector: Selector
+    stats: RunStats
+    emit: Callable[[Event], None]
+    pages: dict[str, asyncio.Task[tuple[Section, ...] | None]]
+    references: dict[str, asyncio.Task[Paper | None]]
+    known: set[str]  # keys of every paper heard of, for the live count
+    sessions: list[Session]
+
+    def cancel(self) -> None:
+        """Gives up what was begun ahead and is still under way."""
+        for task in [*self.pages.values(), *self.references.values()]:
+            task.cancel()
+        self.selector.cancel()
+
+
+class Crawl:
+    """One run of the agent on one query; `go` gives the tree."""
+
+    def __init__(self, shared: Shared, run: int = 0, choose_papers: ChoosePapers = next_to_expand) -> None:
+        self.query = shared.query
+        self._shared = shared
+        self._settings = shared.settings
+        self._budget = shared.budget
+        self._run = run
+        self._choose_papers = choose_papers
+        self._sampling = sampling_of(shared.settings, run)
+        self._queue = PaperQueue(shared.settings.same_paper)
+        self.root = Node(Paper(shared.query.text), extra={"touch_ids": self._queue.touched_ids})
+        # Prompts in the defined order give a seed or a budget the same meaning each time.
+        self._in_step = self._sampling.temperature > 0 or self._budget.counts
+
+    async def go(self) -> Node:
+        """The crawl's tree. Raises ToolError when no search worked, ModelError when a model never did."""
+        await self._search_layer()
+        start = 0
+        for layer in range(1, self._settings.expand_layers + 1):
+            if self._budget.over:
+                break
+            last_layer, start = self._queue.nodes[start:], len(self._queue)
+            await self._expand_layer(layer, last_layer)
+        return self.root
+
+    # -- search ------------------------------------------------------------------------------------------------------
+
+    async def _search_layer(self) -> None:
+        self._emit(LayerStarted(0, 0, self._run))
+        if not self._budget.take_crawler_call():
+            return
+        request = search_request(self.query.text)
+        [reply] = await self._all([self._shared.workers.generate(request, self._sampling)])
+        if reply is None:
+            return
+        parsed = read_session_reply(request, reply, self._settings)
+        self._count_malformed(parsed)
+        moves = list(parsed.moves)
+        if not moves and self._settings.search_question_if_no_query:
+            self._problem("crawler: no search query, the question itself was searched", reply.text[:200])
+            moves = [Action("search", self.query.text)]
+        if self._settings.search_order == "last_first":
+            moves.reverse()
+        self._emit(ActionsTaken(0, "", tuple(m.argument for m in moves)))
+        self._shared.stats.searches += len(moves)
+        answers = await self._all([self._search_one(move.argument) for move in moves])
+        failures = [a for a in answers if isinstance(a, ToolError)]
+        if failures and len(failures) == len(answers):
+            raise failures[0]
+        found = [(m, a if isinstance(a, list) else []) for m, a in zip(moves, answers, strict=True)]
+        for move in moves:
+            self.root.children.setdefault(move.argument, [])
+        await self._file(0, [Draft(self.root, request, reply, parsed, found)])
+
+    async def _search_one(self, query: str) -> list[Found] | ToolError:
+        """What one search query finds, in the engine's order; a ToolError is counted and given back."""
+        end_date = self.query.end_date
+        try:
+            hits = await self._shared.workers.search(query, self._settings.search_papers, end_date)
+            looked_up = await self._each([self._by_id(h.arxiv_id) for h in hits if h.paper is None and h.arxiv_id])
+        except ToolError as error:
+            self._problem("search: failed", f"{query}: {error}")
+            return error
+        by_id = {paper.arxiv_id: paper for paper in looked_up if paper}
+        papers = [hit.paper or by_id.get(hit.arxiv_id) for hit in hits]
+        return self._heard_of([Found(p, p.title) for p in papers if p is not None], query, check_date=True)
+
+    async def _by_id(self, arxiv_id: str) -> Paper | None:
+        try:
+            paper = await self._shared.workers.paper_by_id(arxiv_id)
+        except ToolError as error:
+            self._problem("metadata: failed", f"{arxiv_id}: {error}")
+            return None
+        if paper is None:
+            self._problem("metadata: not found", arxiv_id)
+        return paper
+
+    # -- expand ------------------------------------------------------------------------------------------------------
+
+    async def _expand_layer(self, layer: int, last_layer: list[Node]) -> None:
+        settings = self._settings
+        limit = settings.first_layer_expand_papers if layer == 1 else settings.expand_papers
+        nodes = self._choose_papers(last_layer, limit)
+        self._emit(LayerStarted(layer, len(nodes), self._run))
+        pages = [self._page(node.paper) for node in nodes]
+        if self._in_step:
+            await self._all([_wait(page) for page in pages])
+            nodes, pages = self._within_budget(nodes, pages)
+        drafts = await self._all([self._expand_one(layer, node, page) for node, page in zip(nodes, pages, strict=True)])
+        await self._file(layer, [draft for draft in drafts if draft])
+
+    def _within_budget(
+        self, nodes: list[Node], pages: list[asyncio.Task[Any]]
+    ) -> tuple[list[Node], list[asyncio.Task[Any]]]:
+        """The first nodes, as many as may hold a session; those without a page cost nothing."""
+        sessions = self._budget.sessions_for_layer()
+        if sessions is None:
+            return nodes, pages
+        kept = 0
+        for at, page in enumerate(pages):
+            kept += bool(page.done() and not page.cancelled() and page.result())
+            if kept > sessions:
+                self._shared.stats.problems["budget: paper not expanded"] += len(nodes) - at
+                self._budget.exhaust("model_calls")
+                return nodes[:at], pages[:at]
+        return nodes, pages
+
+    async def _expand_one(self, layer: int, node: Node, page: asyncio.Task[tuple[Section, ...] | None]) -> Draft | None:
+        """An expand session on the node's paper with the papers its sections cite; None if there is none."""
+        sections = await _wait(page)
+        if not sections:
+            node.extra["expand"] = "get full paper error"  # upstream's words
+            return None
+        node.extra["expand"] = "not expand"
+        node.paper = replace(node.paper, sections=sections)
+        if not self._budget.take_crawler_call():
+            return None
+        request = expand_request_for(self.query.text, node.paper, sections, self._settings)
+        try:
+            reply = await self._shared.workers.generate(request, self._sampling)
+        except ModelError as error:
+            self._problem("crawler: failed", f"{node.paper.title}: {error}")
+            return None
+        parsed = read_session_reply(request, reply, self._settings)
+        self._count_malformed(parsed)
+        self._shared.stats.papers_expanded += 1
+        self._emit(ActionsTaken(layer, node.paper.title, tuple(m.argument for m in parsed.moves)))
+        cited = {section.name: section.references for section in sections}
+        found = await self._each([self._cited_papers(cited[m.argument], m.argument) for m in parsed.moves])
+        return Draft(node, request, reply, parsed, list(zip(parsed.moves, found, strict=True)))
+
+    def _page(self, paper: Paper) -> asyncio.Task[tuple[Section, ...] | None]:
+        if paper.key not in self._shared.pages:
+            self._shared.pages[paper.key] = asyncio.create_task(self._fetch_page(paper))
+        return self._shared.pages[paper.key]
+
+    async def _fetch_page(self, paper: Paper) -> tuple[Section, ...] | None:
+        if paper.sections is not None:
+            return paper.sections
+        try:
+            sections = await self._shared.workers.sections(paper)
+        except ToolError as error:
+            self._problem("page: failed", f"{paper.title}: {error}")
+            return None
+        if not sections:
+            self._shared.stats.problems["page: no full text"] += 1
+        return sections
+
+    async def _cited_papers(self, references: Sequence[Reference], section: str) -> list[Found]:
+        papers = await self._each([_wait(self._resolve(reference)) for reference in references])
+        found = [Found(p, r.title or p.title) for r, p in zip(references, papers, strict=True) if p is not None]
+        return self._heard_of(found, section, check_date=self._settings.end_date_on_expansion)
+
+    def _resolve(self, reference: Reference) -> asyncio.Task[Paper | None]:
+        key = reference.arxiv_id or reference.doi or reference.title
+        if key not in self._shared.references:
+            self._shared.references[key] = asyncio.create_task(self._look_up(reference))
+        return self._shared.references[key]
+
+    async def _look_up(self, reference: Reference) -> Paper | None:
+        try:
+            paper = await self._shared.workers.paper_by_reference(reference)
+        except ToolError as error:
+            self._problem("reference: failed", f"{reference.title}: {error}")
+            return None
+        if paper is None:
+            self._shared.stats.problems["reference: not found"] += 1
+        return paper
+
+    # -- filing ------------------------------------------------------------------------------------------------------
+
+    def _heard_of(self, found: list[Found], by: str, check_date: bool) -> list[Found]:
+        """Those of `found` that may be returned under the end date; starts their scores."""
+        kept = []
+        for one in found:
+            reason = too_late(one.paper, self.query.end_date, self._settings.undated) if check_date else None
+            new = one.paper.key not in self._shared.known
+            if reason:
+                self._shared.stats.problems[f"end date: {reason}"] += new
+            else:
+                kept.append(one)
+            self._shared.known.add(one.paper.key)
+        self._emit(PapersFound(len(kept), by))
+        if not self._budget.counts and self._settings.selector_title == "paper":
+            for one in kept:
+                if not self._queue.has_met(one.paper):
+                    self._shared.selector.start(one.paper, one.paper.title)
+        return kept
+
+    async def _file(self, layer: int, drafts: list[Draft]) -> None:
+        """Puts what a layer found into queue and tree, in the defined order, each paper once, and scores it."""
+        new = [
+            (d, move, one)
+            for d, draft in enumerate(drafts)
+            for move, found in draft.found
+            for one in found
+            if self._queue.meet(one.paper)
+        ]
+        affordable = []
+        for at, (_, _, one) in enumerate(new):
+            if not self._budget.take_score(self._shared.selector.charge(one.paper, self._title_to_score(one))):
+                self._shared.stats.problems["budget: paper not scored"] += len(new) - at
+                break
+            affordable.append(new[at])
+        outcomes = await self._all(
+            [_wait(self._shared.selector.start(f.paper, self._title_to_score(f))) for _, _, f in affordable]
+        )
+        self._check_selector(outcomes)
+        entered: set[tuple[int, int, str]] = set()
+        for (d, move, one), outcome in zip(affordable, outcomes, strict=True):
+            if isinstance(outcome, float):
+                self._hang(layer, drafts[d].parent, move, one.paper, outcome)
+                entered.add((d, move.start, one.paper.key))
+            elif isinstance(outcome, PasaError):
+                self._problem("selector: failed", f"{one.paper.title}: {outcome}")
+            else:
+                self._shared.stats.problems["stopped: paper not scored"] += 1
+        for d, draft in enumerate(drafts):
+            self._keep_session(layer, d, draft, entered)
+        self._shared.stats.papers_found = len(self._queue)
+        self._emit(LayerDone(layer, len(entered), self._run))
+
+    def _title_to_score(self, one: Found) -> str:
+        return one.cited_title if self._settings.selector_title == "cited" else one.paper.title
+
+    @staticmethod
+    def _check_selector(outcomes: Sequence[float | PasaError | None]) -> None:
+        errors = [o for o in outcomes if isinstance(o, PasaError)]
+        if errors and len(errors) == len(outcomes):
+            raise errors[0]
+
+    def _hang(self, layer: int, parent: Node, move: Action, paper: Paper, score: float) -> None:
+        source = f"{'Expand' if layer else 'Search'} {paper.source}".strip()
+        node = Node(paper, layer, source, score)
+        parent.children.setdefault(move.argument, []).append(node)
+        if layer:
+            parent.extra["expand"] = "success"  # upstream's word
+        self._queue.append(node)
+
+    def _keep_session(self, layer: int, d: int, draft: Draft, entered: set[tuple[int, int, str]]) -> None:
+        outcomes = tuple(
+            ActionOutcome(
+                move,
+                tuple(one.paper for one in found),
+                tuple(one.paper for one in found if (d, move.start, one.paper.key) in entered),
+            )
+            for move, found in draft.found
+        )
+        kind: Literal["search", "expand"] = "expand" if layer else "search"
+        paper = draft.parent.paper if layer else None
+        session = Session(
+            kind, layer, self._run, draft.request, draft.reply, draft.parsed, outcomes, paper, self._sampling
+        )
+        self._shared.sessions.append(session)
+        self._emit(SessionDone(session))
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        self._shared.emit(event)
+
+    def _problem(self, reason: str, detail: str) -> None:
+        self._shared.stats.problems[reason] += 1
+        self._emit(Problem(reason, detail))
+
+    def _count_malformed(self, parsed: ParsedReply) -> None:
+        for kind, times in parsed.problems.items():
+            self._shared.stats.problems[f"crawler wrote: {kind}"] += times
+
+    @staticmethod
+    async def _each(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        return list(await asyncio.gather(*coroutines))
+
+    async def _all(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T | None]:
+        """Every result in order; None for what was still under way when the run was interrupted."""
+        tasks = [asyncio.create_task(c) for c in coroutines]
+        if not tasks:
+            return []
+        everything: asyncio.Future[Any] = asyncio.gather(*tasks)
+        interrupted: asyncio.Future[Any] = asyncio.create_task(self._budget.interrupted.wait())
+        try:
+            await asyncio.wait([everything, interrupted], return_when=asyncio.FIRST_COMPLETED)
+            if everything.done():
+                return list(everything.result())
+            return [task.result() if task.done() and not task.cancelled() else None for task in tasks]
+        finally:
+            interrupted.cancel()
+            everything.cancel()  # and with it what is still under way
+
+
+async def _wait(task: asyncio.Task[T]) -> T:
+    """The task's result; cancelling the waiting does not cancel the task, which others may wait for too."""
+    return await asyncio.shield(task)

@@ -1,0 +1,108 @@
+"""What a run tells while it goes: one stream for the progress bar, the run log, the page and RL rollouts.
+
+Events come in the order in which things happened, which for work that runs side by side depends on timing; the
+sessions, the tree and the ranking do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pasa.crawler import Session
+from pasa.paper import Paper
+from pasa.query import Query
+from pasa.result_tree import Node, RankedPaper
+
+
+@dataclass(slots=True)
+class RunStats:
+    """Running totals of one run."""
+
+    papers_found: int = 0  # distinct papers in the queue
+    papers_scored: int = 0
+    papers_selected: int = 0
+    searches: int = 0  # search actions carried out
+    papers_expanded: int = 0  # expand sessions held
+    crawler_calls: int = 0
+    selector_calls: int = 0
+    seconds: float = 0.0
+    problems: Counter[str] = field(default_factory=Counter)  # reason -> how often; what was skipped and why
+    budget_reached: str | None = (
+        None  # the budget that ended the run: papers_scored, model_calls, seconds; or "stopped"
+    )
+
+    @property
+    def model_calls(self) -> int:
+        """Crawler replies and Selector scores asked for."""
+        return self.crawler_calls + self.selector_calls
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStarted:
+    layer: int  # 0 = search, then the expand layers from 1
+    papers: int  # how many papers it will try to expand; 0 in the search layer
+    run: int = 0  # of an ensemble
+
+
+@dataclass(frozen=True, slots=True)
+class ActionsTaken:
+    """A Crawler reply was read; the session's papers are not known yet."""
+
+    layer: int
+    title: str  # of the paper expanded, "" in a search session
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PapersFound:
+    """Papers that were not known to the run before; `by` is the search query or section that led to them."""
+
+    count: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaperScored:
+    paper: Paper
+    score: float
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something was skipped; `reason` is the key under which RunStats.problems counts it."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDone:
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDone:
+    layer: int
+    new_papers: int
+    run: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunDone:
+    result: RunResult
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What one query's run gave."""
+
+    query: Query
+    root: Node
+    papers: list[RankedPaper]
+    sessions: list[Session]  # in the defined order: layer by layer, papers in the order they were expanded
+    stats: RunStats
+
+
+Event = LayerStarted | ActionsTaken | PapersFound | PaperScored | Problem | SessionDone | LayerDone | RunDone

@@ -1,0 +1,85 @@
+"""A user's query, and files of them in upstream's JSON-lines form."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pasa.errors import ConfigError
+
+# Upstream searches up to a week before the date of the paper a benchmark question was made from (PAPER.md).
+DAYS_BEFORE_PUBLICATION = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, and what a benchmark knows about it."""
+
+    text: str
+    end_date: dt.date | None = None  # no paper later than this is returned
+    answer: tuple[str, ...] | None = None  # titles of the right papers, None where not known
+    qid: str = ""
+
+
+def make_query(text: str, end_date: dt.date | None = None) -> Query:
+    """A query from a user's words; raises ConfigError when there are none."""
+    text = " ".join(text.split())
+    if not text:
+        raise ConfigError('the query is empty; ask a question, such as "which papers study UCB for non-stationary RL?"')
+    return Query(text, end_date)
+
+
+def parse_date(text: str, what: str = "date") -> dt.date:
+    """The day that "YYYY-MM-DD" or "YYYYMMDD" names; raises ConfigError saying what is expected."""
+    for form in ("%Y-%m-%d", "%Y%m%d"):
+        try:
+            return dt.datetime.strptime(text.strip(), form).date()
+        except ValueError:
+            continue
+    raise ConfigError(f"{what} {text!r} is not a date; write YYYY-MM-DD or YYYYMMDD")
+
+
+def read_queries(path: Path, end_date: dt.date | None = None) -> list[Query]:
+    """The queries of a JSON-lines file, in order; blank lines are passed over.
+
+    A row's own date is `source_meta.published_time` less a week; `end_date` replaces it where given. Raises ConfigError
+    with file, line and field.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read the input file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the input file {path} is not UTF-8 text (byte {error.start})") from error
+    queries = [_read_row(line, f"{path.name}:{n}", end_date) for n, line in enumerate(lines, 1) if line.strip()]
+    if not queries:
+        raise ConfigError(f"the input file {path} holds no query; each line is a JSON object with a `question`")
+    return queries
+
+
+def _read_row(line: str, where: str, end_date: dt.date | None) -> Query:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where} is not JSON ({error.msg} at column {error.colno})") from error
+    question = row.get("question") if isinstance(row, Mapping) else None
+    if not isinstance(question, str) or not question.strip():
+        raise ConfigError(f"{where}: `question` must be a text that is not empty")
+    answer = row.get("answer")
+    if answer is not None and not (isinstance(answer, list) and all(isinstance(a, str) for a in answer)):
+        raise ConfigError(f"{where}: `answer` must be a list of titles")
+    end_date = end_date or _row_end_date(row.get("source_meta"), where)
+    qid = row.get("qid")
+    return Query(question, end_date, None if answer is None else tuple(answer), "" if qid is None else str(qid))
+
+
+def _row_end_date(meta: Any, where: str) -> dt.date | None:
+    published = meta.get("published_time") if isinstance(meta, Mapping) else None
+    if published in (None, ""):
+        return None
+    day = parse_date(str(published), f"{where}: source_meta.published_time")
+    return day - dt.timedelta(days=DAYS_BEFORE_PUBLICATION)

@@ -1,0 +1,142 @@
+"""The agent: runs queries against two models, a search engine and a paper source, and tells what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from pasa.budget import Budget
+from pasa.config import AgentSettings
+from pasa.crawl import ChoosePapers, Crawl, Shared
+from pasa.events import Event, PaperScored, RunDone, RunResult, RunStats
+from pasa.models.base import Generator, Scorer
+from pasa.paper import Paper
+from pasa.paper_queue import next_to_expand
+from pasa.query import Query, make_query
+from pasa.result_tree import Node, rank, unite
+from pasa.selector import Selector
+from pasa.tools.base import PaperSource, SearchEngine
+from pasa.workers import Workers
+
+
+class PaperAgent:
+    """Finds papers for questions. Safe to use from several threads at once: their model calls share batches.
+
+    `choose_papers` picks the papers of a layer that are expanded; RL gives its own.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        scorer: Scorer,
+        engine: SearchEngine,
+        source: PaperSource,
+        settings: AgentSettings | None = None,
+        choose_papers: ChoosePapers = next_to_expand,
+    ) -> None:
+        self.settings = settings or AgentSettings()
+        self._choose_papers = choose_papers
+        self._workers = Workers(generator, scorer, engine, source, self.settings.threads_num)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pasa-loop", daemon=True)
+        self._thread.start()
+        self._running: set[Budget] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, query: Query | str, on_event: Callable[[Event], None] | None = None) -> RunResult:
+        """The result of one query; `on_event` hears every event, in this thread."""
+        for event in self.stream(query):
+            if on_event:
+                on_event(event)
+            if isinstance(event, RunDone):
+                return event.result
+        raise AssertionError("a run ends with RunDone")
+
+    def stream(self, query: Query | str) -> Iterator[Event]:
+        """The events of one query's run as they happen; the last is RunDone. Closing the iterator ends the run.
+
+        Raises ConfigError (empty query), ToolError (no search worked), ModelError (a model never answered).
+        """
+        query = make_query(query) if isinstance(query, str) else query
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        run = asyncio.run_coroutine_threadsafe(self._run(query, events.put), self._loop)
+        run.add_done_callback(lambda _: events.put(None))
+        try:
+            while (event := events.get()) is not None:
+                yield event
+            run.result()
+        finally:
+            run.cancel()
+
+    def stop(self) -> None:
+        """Ends all runs now and cleanly: they give what they found so far."""
+        for budget in list(self._running):
+            self._loop.call_soon_threadsafe(budget.interrupt, "stopped")
+
+    def close(self) -> None:
+        """Lets threads go; runs under way are given up."""
+        if self._loop.is_closed():
+            return
+        self._workers.close()
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _run(self, query: Query, emit: Callable[[Event], None]) -> None:
+        stats = RunStats()
+        budget = Budget(self.settings, stats)
+        self._running.add(budget)
+        shared = self._share(query, budget, stats, emit)
+        try:
+            root = await Crawl(shared, 0, self._choose_papers).go()
+            for run in range(1, self.settings.ensemble_runs):
+                if budget.over:
+                    break
+                root = unite(root, await Crawl(shared, run, self._choose_papers).go())
+        finally:
+            self._running.discard(budget)
+            shared.cancel()
+        stats.seconds = budget.seconds
+        emit(RunDone(self._result(shared, root)))
+
+    def _share(self, query: Query, budget: Budget, stats: RunStats, emit: Callable[[Event], None]) -> Shared:
+        threshold = self.settings.select_threshold
+
+        def on_score(paper: Paper, score: float) -> None:
+            emit(PaperScored(paper, score, score > threshold))
+
+        selector = Selector(query.text, self._workers.score, on_score)
+        return Shared(query, self.settings, self._workers, budget, selector, stats, emit, {}, {}, set(), [])
+
+    def _result(self, shared: Shared, root: Node) -> RunResult:
+        threshold = self.settings.select_threshold
+        nodes = list(root.walk())
+        papers = rank(root, threshold)
+        shared.stats.papers_found = len(papers)
+        shared.stats.papers_selected = sum(paper.selected for paper in papers)
+        root.extra["crawler_recall_papers"] = [node.paper.title for node in nodes]
+        root.extra["recall_papers"] = [node.paper.title for node in nodes if node.score > threshold]
+        if shared.query.answer is not None:
+            root.extra["answer"] = list(shared.query.answer)
+        return RunResult(shared.query, root, papers, shared.sessions, shared.stats)
+
+
+async def _cancel_all() -> None:
+    tasks: set[asyncio.Task[Any]] = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)

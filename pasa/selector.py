@@ -1,0 +1,59 @@
+"""The Selector: scores papers for one query, each (title, abstract) once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from pasa.errors import PasaError
+from pasa.models.base import SelectRequest
+from pasa.paper import Paper
+from pasa.prompts import select_request
+
+Outcome = float | PasaError  # a score in [0, 1], or why there is none
+
+
+class Selector:
+    """Starts scores as soon as a paper is known and keeps them for whoever asks later.
+
+    `on_score(paper, score)` hears of each score once, as it comes.
+    """
+
+    def __init__(
+        self,
+        query: str,
+        score: Callable[[SelectRequest], Awaitable[float]],
+        on_score: Callable[[Paper, float], None],
+    ) -> None:
+        self._query = query
+        self._score = score
+        self._on_score = on_score
+        self._outcomes: dict[tuple[str, str], asyncio.Task[Outcome]] = {}
+        self._charged: set[tuple[str, str]] = set()
+
+    def charge(self, paper: Paper, title: str) -> bool:
+        """Whether this pair is counted as a call for the first time."""
+        key = (title, paper.abstract)
+        new = key not in self._charged
+        self._charged.add(key)
+        return new
+
+    def start(self, paper: Paper, title: str) -> asyncio.Task[Outcome]:
+        """The task that gives the paper's score under `title`, started once. It never raises a PasaError."""
+        key = (title, paper.abstract)
+        if key not in self._outcomes:
+            self._outcomes[key] = asyncio.create_task(self._ask(paper, title))
+        return self._outcomes[key]
+
+    async def _ask(self, paper: Paper, title: str) -> Outcome:
+        try:
+            score = float(await self._score(select_request(self._query, title, paper.abstract)))
+        except PasaError as error:
+            return error
+        self._on_score(paper, score)
+        return score
+
+    def cancel(self) -> None:
+        """Gives up the scores still under way."""
+        for task in self._outcomes.values():
+            task.cancel()

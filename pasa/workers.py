@@ -1,0 +1,78 @@
+"""The threads behind the crawl: web calls side by side, model prompts and look-ups in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+
+from pasa.batcher import Batcher
+from pasa.models.base import CrawlRequest, Generator, Reply, Sampling, Scorer, SelectRequest
+from pasa.paper import Paper, Reference, Section
+from pasa.tools.base import PaperSource, SearchEngine, SearchHit
+
+# Most items of one batch. Models split further by their own memory; look-ups by what their service takes at once.
+MAX_PROMPTS = 64
+MAX_LOOK_UPS = 100
+
+
+class Workers:
+    """Async access to the models and tools of an agent; belongs to one event loop, shared by all its runs."""
+
+    def __init__(
+        self, generator: Generator, scorer: Scorer, engine: SearchEngine, source: PaperSource, threads_num: int
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._pool = ThreadPoolExecutor(threads_num, "pasa-web")
+        crawler_thread = ThreadPoolExecutor(1, "pasa-crawler")
+        same_model: object = scorer is generator
+        selector_thread = crawler_thread if same_model else ThreadPoolExecutor(1, "pasa-selector")
+        ids_thread, references_thread = ThreadPoolExecutor(1, "pasa-ids"), ThreadPoolExecutor(1, "pasa-references")
+        self._executors = [self._pool, crawler_thread, selector_thread, ids_thread, references_thread]
+        self._generate = Batcher(_generate_with(generator), crawler_thread, MAX_PROMPTS)
+        self._score: Batcher[SelectRequest, float] = Batcher(scorer.score, selector_thread, MAX_PROMPTS)
+        self._ids: Batcher[str, Paper | None] = Batcher(self._papers_by_id, ids_thread, MAX_LOOK_UPS)
+        self._references: Batcher[Reference, Paper | None] = Batcher(
+            source.papers_by_reference, references_thread, MAX_LOOK_UPS
+        )
+
+    async def generate(self, request: CrawlRequest, sampling: Sampling) -> Reply:
+        return await self._generate.submit((request, sampling))
+
+    async def score(self, request: SelectRequest) -> float:
+        return await self._score.submit(request)
+
+    async def paper_by_id(self, arxiv_id: str) -> Paper | None:
+        return await self._ids.submit(arxiv_id)
+
+    async def paper_by_reference(self, reference: Reference) -> Paper | None:
+        return await self._references.submit(reference)
+
+    async def search(self, query: str, limit: int, end_date: dt.date | None) -> list[SearchHit]:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._engine.search, query, limit, end_date)
+
+    async def sections(self, paper: Paper) -> tuple[Section, ...] | None:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._source.sections, paper)
+
+    def close(self) -> None:
+        """Lets the threads go; what is under way in them runs out unheard."""
+        for executor in self._executors:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _papers_by_id(self, arxiv_ids: Sequence[str]) -> list[Paper | None]:
+        papers = self._source.papers_by_id(list(dict.fromkeys(arxiv_ids)))
+        return [papers.get(arxiv_id) for arxiv_id in arxiv_ids]
+
+
+def _generate_with(generator: Generator):  # type: ignore[no-untyped-def]
+    def generate(items: Sequence[tuple[CrawlRequest, Sampling]]) -> list[Reply]:
+        """Replies in order; requests that are decoded alike go to the model together."""
+        replies: list[Reply] = []
+        for sampling, group in groupby(items, key=lambda item: item[1]):
+            replies += generator.generate([request for request, _ in group], sampling)
+        return replies
+
+    return generate
