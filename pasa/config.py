@@ -86,15 +86,15 @@ class ToolSettings:
     engine: Literal["auto", "serper", "arxiv", "library", "demo"] = "auto"
     library: str | None = None  # a built library
     serper_base: str = "https://google.serper.dev"
-    arxiv_api_base: str = "https://export.arxiv.org"
-    arxiv_html_base: str = "https://arxiv.org"
-    ar5iv_base: str = "https://ar5iv.labs.arxiv.org"
+    arxiv_api_base: str = "https://export.arxiv.org/api/query"
+    arxiv_html_base: str = "https://arxiv.org/html"
+    ar5iv_base: str = "https://ar5iv.labs.arxiv.org/html"
     google_keep_order: bool = True  # public code: false (results pass through a set)
-    timeout_seconds: float | None = 30.0  # per call, connection to last byte; public code: none
-    retries: int = 3
+    timeout_seconds: float | None = 60.0  # of one try of a web call, first byte to last; public code: none
+    retries: int = 4
     arxiv_delay_seconds: float = 3.0  # arXiv API terms: one request per 3 s
     page_delay_seconds: float = 0.25
-    cache_dir: str | None = None  # answers of services are kept here; None = not kept
+    cache_dir: str | None = "auto"  # answers of services; auto = the user's cache folder, null or "" = not kept
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+# make search Q="which papers study ...?"   make test   make check
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+Q ?=
+
+.PHONY: search test check help
+help:
+	@echo 'make search Q="which papers study UCB for non-stationary RL?"   find papers (ARGS="--engine arxiv" for flags)'
+	@echo 'make test     the test suite (offline)'
+	@echo 'make check    ruff and mypy'
+
+# Each stamp holds the moment its requirements were installed; nothing runs an installer while they are unchanged.
+# torch goes first and by itself: with it in place nothing pulls another build of it.
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'error: Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo 'error: Python has no venv module: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+search: $(VENV)/.installed
+	@test -n "$$Q" || { echo 'error: no question: make search Q="which papers study ...?"' >&2; exit 2; }
+	@$(BIN)/python run_paper_agent.py $(ARGS) -- "$$Q"
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+export Q

@@ -1,0 +1,300 @@
+"""The command line of run_paper_agent.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from pasa.config import load_settings
+from pasa.display import choose_progress, note, print_ranking, summary
+from pasa.errors import ConfigError, PasaError, UserError
+from pasa.events import RunResult
+from pasa.query import Query, make_query, parse_date, read_queries
+from pasa.results import is_finished, ranking_json, slug, stats_json, tree_json, write_json
+from pasa.runtime import PaperAgent
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+
+_DESCRIPTION = """\
+Finds research papers for a question: searches, reads what the found papers cite, scores everything, and ranks it.
+
+  python run_paper_agent.py "which papers study UCB for non-stationary RL?"
+  python run_paper_agent.py --input_file questions.jsonl --library data/library --output_folder results/rules
+  SERPER_API_KEY=... python run_paper_agent.py "..." --crawler_path checkpoints/pasa-7b-crawler \\
+      --selector_path checkpoints/pasa-7b-selector
+  python run_paper_agent.py "..." --crawler_path openai:my-model --selector_path openai:my-model \\
+      --api_base http://127.0.0.1:8000/v1
+
+With no key, no library and no network it answers from the small demo library that ships, and says so.
+"""
+_EPILOG = """\
+models (--crawler_path, --selector_path)
+  auto           checkpoints/pasa-7b-crawler and -selector where they are, else rules
+  rules          no language model: runs anywhere
+  FOLDER or NAME a Hugging Face causal language model, or a LoRA adapter folder
+  openai:MODEL   a model on the OpenAI-compatible server at --api_base (key: OPENAI_API_KEY)
+
+engines (--engine)
+  auto           Google if SERPER_API_KEY is set, else data/library, else arXiv where it can be reached, else demo
+  serper         Google through serper.dev, papers and citations from arXiv (or from --library first)
+  arxiv          arXiv's own search
+  library        a library built by scripts/build_library.py: --library PATH (default data/library)
+  demo           the demo library that ships
+
+environment (or a .env file)   SERPER_API_KEY, OPENAI_API_KEY, OPENAI_BASE_URL
+exit codes   0 done (a budget that ended the run is said, not an error) · 2 something to mend in the call ·
+             3 a search service failed · 4 a model failed · 130 interrupted
+"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is shown and written."""
+
+    folder: Path | None  # None = no file is written
+    form: str | None  # None = nothing on stdout
+    top: int
+    quiet: bool
+    verbose: bool
+    overwrite: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help lists what there is")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; upstream's flags keep their names and meaning. Dashes may stand for underscores."""
+    parser = _Parser(
+        prog="run_paper_agent.py",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("query", nargs="?", help="the question, in quotes")
+    add(
+        "--input_file",
+        type=Path,
+        metavar="FILE",
+        help="JSON lines with `question` (upstream's form) instead of a query",
+    )
+    add("--output_folder", metavar="DIR", default="results", help='result trees go here ("" = none; default: results)')
+    add("--config", type=Path, metavar="FILE", help="settings as YAML, such as configs/agent_upstream.yaml")
+    models = parser.add_argument_group("models").add_argument
+    models("--crawler_path", metavar="MODEL", help="writes queries, chooses sections (default: auto, see below)")
+    models("--selector_path", metavar="MODEL", help="scores papers (default: auto, see below)")
+    models("--device", help="auto, cpu, cuda, cuda:1, mps ... (default: auto)")
+    models("--dtype", help="auto, bfloat16, float16, float32 (default: auto)")
+    models("--attention", help="auto, sdpa, flash_attention_2, eager (default: auto)")
+    models("--batch_size", type=int, metavar="N", help="prompts the crawler answers at once (default: 8)")
+    models("--api_base", metavar="URL", help="of an OpenAI-compatible server")
+    sources = parser.add_argument_group("where papers come from").add_argument
+    sources("--engine", metavar="ENGINE", help="auto, serper, arxiv, library, demo (default: auto, see below)")
+    sources("--library", metavar="PATH", help="a built library, or a JSON-lines file: engine and paper source")
+    sources(
+        "--end_date", metavar="DATE", help="no paper later than YYYY-MM-DD (JSON lines: published_time less a week)"
+    )
+    sources("--undated", metavar="drop|keep", help="papers without a date when there is an end date (default: drop)")
+    sources("--cache_dir", metavar="DIR", help='answers of web services are kept here ("" = not kept; default: auto)')
+    sources("--timeout_seconds", type=float, metavar="X", help="of one try of a web call (60)")
+    sources("--retries", type=int, metavar="N", help="of a web call that failed (4)")
+    for service in ("serper", "arxiv_api", "arxiv_html", "ar5iv"):
+        sources(f"--{service}_base", metavar="URL", help=argparse.SUPPRESS)
+    crawl = parser.add_argument_group("the crawl (defaults: the paper's, or those of the chosen config)").add_argument
+    crawl("--expand_layers", type=int, metavar="N", help="layers of citations to follow (2)")
+    crawl("--search_queries", type=int, metavar="N", help="search queries kept (5)")
+    crawl("--search_papers", type=int, metavar="N", help="results per search query (10)")
+    crawl("--expand_papers", type=int, metavar="N", help="papers expanded in each layer but the first (20)")
+    crawl("--first_layer_expand_papers", type=int, metavar="N", help="papers expanded in the first layer (all)")
+    crawl("--threads_num", type=int, metavar="N", help="web calls under way at once (20)")
+    crawl("--select_threshold", type=float, metavar="X", help="a paper is selected above this score (0.5)")
+    crawl("--temperature", type=float, metavar="X", help="of the crawler, 0 = greedy (0)")
+    crawl("--top_p", type=float, metavar="X", help="of the crawler (1)")
+    crawl("--seed", type=int, metavar="N", help="of sampling (0)")
+    crawl("--ensemble_runs", type=int, metavar="N", help="runs whose trees are united, the second on sampled (1)")
+    crawl("--ensemble_temperature", type=float, metavar="X", help="of the sampled runs (2.0)")
+    crawl("--ensemble_top_p", type=float, metavar="X", help="of the sampled runs (0.8)")
+    budgets = parser.add_argument_group("budgets: reaching one ends the run cleanly").add_argument
+    budgets("--max_papers_scored", type=int, metavar="N", help="papers scored per query")
+    budgets("--max_model_calls", type=int, metavar="N", help="crawler replies and selector scores per query")
+    budgets("--max_seconds", type=float, metavar="X", help="wall seconds per query")
+    shown = parser.add_argument_group("output").add_argument
+    shown(
+        "--format",
+        choices=["table", "json", "jsonl", "tree"],
+        help="of stdout (default: table; with --input_file nothing)",
+    )
+    shown("--top", type=int, default=20, metavar="N", help="papers listed in the table (20)")
+    shown("--overwrite", action="store_true", help="run queries again whose results are in the output folder")
+    shown("--quiet", "-q", action="store_true", help="no progress, no notes")
+    shown("--verbose", "-v", action="store_true", help="every action and everything that was skipped")
+    return parser
+
+
+_NOT_SETTINGS = frozenset(
+    {"query", "input_file", "output_folder", "config", "end_date", "format", "top", "overwrite", "quiet", "verbose"}
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives the exit code."""
+    try:
+        return _main(_with_underscores(sys.argv[1:] if argv is None else argv))
+    except PasaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _with_underscores(argv: Sequence[str]) -> list[str]:
+    """The arguments with --long-flags spelled --long_flags."""
+    words = list(argv)
+    for at, word in enumerate(words):
+        if word == "--":
+            break
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            words[at] = "--" + flag[2:].replace("-", "_") + equals + value
+    return words
+
+
+def _main(argv: Sequence[str]) -> int:
+    from pasa.assembly import assemble, choose_config
+
+    args = build_parser().parse_args(argv)
+    queries = _queries(args)
+    flags = {name: value for name, value in vars(args).items() if name not in _NOT_SETTINGS}
+    given = load_settings(args.config, flags)
+    config = args.config or choose_config(given)
+    settings = load_settings(config, flags)
+    folder = Path(args.output_folder) if args.output_folder else None
+    if args.top < 0:
+        raise ConfigError("--top must be 0 or more")
+    output = Output(
+        folder,
+        args.format or (None if args.input_file else "table"),
+        args.top,
+        args.quiet,
+        args.verbose,
+        args.overwrite,
+    )
+    todo = _unfinished(queries, output) if args.input_file else list(enumerate(queries))
+    if args.input_file and not args.quiet:
+        done = len(queries) - len(todo)
+        note(f"{len(queries)} queries" + (f", {done} finished before" if done else ""))
+    if not todo:
+        return 0
+    with assemble(settings, None if args.quiet else note, config) as assembly:
+        record = assembly.record
+        if args.input_file:
+            return _run_file(assembly.agent, todo, output, record)
+        return _run_one(assembly.agent, queries[0], output, record)
+
+
+def _queries(args: argparse.Namespace) -> list[Query]:
+    if (args.query is None) == (args.input_file is None):
+        raise ConfigError("give either a question or --input_file FILE; --help shows examples")
+    end_date = parse_date(args.end_date, "--end_date") if args.end_date is not None else None
+    if args.input_file:
+        return read_queries(args.input_file, end_date)
+    return [make_query(args.query, end_date)]
+
+
+def _unfinished(queries: list[Query], output: Output) -> list[tuple[int, Query]]:
+    """The queries, with their places in the file, whose results are not in the output folder yet."""
+    if output.folder is None or output.overwrite:
+        return list(enumerate(queries))
+    folder = output.folder
+    return [(i, q) for i, q in enumerate(queries) if not is_finished(folder / f"{i}.json", q)]
+
+
+def _run_one(agent: PaperAgent, query: Query, output: Output, record: dict[str, Any]) -> int:
+    with choose_progress(sys.stderr, output.quiet, output.verbose) as progress, _first_ctrl_c_stops(agent):
+        result = agent.run(query, progress.hear)
+    _print_result(result, output, record)
+    if not output.quiet:
+        note(summary(result.stats))
+    if output.folder is not None:
+        path = output.folder / f"{slug(query.text)}.json"
+        write_json(path, tree_json(result, record))
+        if not output.quiet:
+            note(f"result tree: {path}")
+    return INTERRUPTED if result.stats.budget_reached == "stopped" else 0
+
+
+def _run_file(agent: PaperAgent, todo: list[tuple[int, Query]], output: Output, record: dict[str, Any]) -> int:
+    """Runs queries in order; one that fails is reported and costs only itself. The exit code is the first failure's."""
+    failure: PasaError | None = None
+    for place, query in todo:
+        try:
+            with choose_progress(sys.stderr, output.quiet, output.verbose) as progress:
+                result = agent.run(query, progress.hear)
+        except UserError:
+            raise
+        except PasaError as error:
+            note(f"{place}: error: {error}")
+            failure = failure or error
+            continue
+        if output.folder is not None:
+            write_json(output.folder / f"{place}.json", tree_json(result, record))
+        _print_result(result, output, record)
+        if not output.quiet:
+            note(f"{place}: {summary(result.stats)} - {query.text[:60]}")
+    if failure:
+        note("some queries failed; the same command runs only these again")
+        return failure.exit_code
+    return 0
+
+
+def _print_result(result: RunResult, output: Output, record: dict[str, Any]) -> None:
+    match output.form:
+        case "json":
+            shown = {"query": result.query.text, "papers": ranking_json(result), "run": stats_json(result.stats)}
+            print(json.dumps(shown, indent=2, ensure_ascii=False))
+        case "jsonl":
+            for paper in ranking_json(result):
+                print(json.dumps({"query": result.query.text, **paper}, ensure_ascii=False))
+        case "tree":
+            print(json.dumps(tree_json(result, record), ensure_ascii=False))
+        case "table":
+            print_ranking(result, output.top, sys.stdout)
+        case _:
+            return
+    sys.stdout.flush()
+
+
+@contextmanager
+def _first_ctrl_c_stops(agent: PaperAgent) -> Iterator[None]:
+    """The first Ctrl-C ends the run and keeps what was found; a second one interrupts at once."""
+
+    def on_interrupt(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        note("stopping; Ctrl-C again to give up")
+        agent.stop()
+
+    try:
+        before = signal.signal(signal.SIGINT, on_interrupt)
+    except ValueError:  # not the main thread: Ctrl-C is somebody else's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,233 @@
+"""What a person sees of a run: live progress, the ranked list, and the closing line."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pasa.events import (
+    ActionsTaken,
+    Event,
+    LayerDone,
+    LayerStarted,
+    PaperScored,
+    PapersFound,
+    Problem,
+    RunDone,
+    RunResult,
+    RunStats,
+)
+from pasa.result_tree import RankedPaper
+
+# Plain lines are written at most this often, so that a log stays readable.
+PLAIN_LINE_SECONDS = 5.0
+LIST_WIDTH = 100
+SECTION_WORDS = 8  # of a long section name or query in a path
+
+
+class Counters:
+    """Totals read off the event stream, for a view that is drawn while the run goes."""
+
+    def __init__(self) -> None:
+        self.layer = "starting"
+        self.found = self.scored = self.selected = self.replies = 0
+        self.started = time.monotonic()
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case LayerStarted(layer=0, run=run):
+                self.layer = "search" + _run_name(run)
+            case LayerStarted(layer=layer, papers=papers, run=run):
+                self.layer = f"expand layer {layer} ({papers} papers)" + _run_name(run)
+            case PapersFound(count=count):
+                self.found += count
+            case PaperScored(selected=selected):
+                self.scored += 1
+                self.selected += selected
+            case ActionsTaken():
+                self.replies += 1
+            case _:
+                pass
+
+    def line(self) -> str:
+        seconds = time.monotonic() - self.started
+        return (
+            f"{self.layer} · {self.found} found · {self.scored} scored · {self.selected} selected · "
+            f"{self.replies} crawler replies · {seconds:.0f} s"
+        )
+
+
+def _run_name(run: int) -> str:
+    return f", ensemble run {run + 1}" if run else ""
+
+
+class Progress(Protocol):
+    """Hears a run's events and shows them on stderr."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def hear(self, event: Event) -> None: ...
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def hear(self, event: Event) -> None:
+        """Nothing to show."""
+
+
+class LiveLine:
+    """One line that is drawn anew, on a terminal; with `verbose` actions and problems scroll by above it."""
+
+    def __init__(self, console: Console, verbose: bool) -> None:
+        self._counters = Counters()
+        self._verbose = verbose
+        self._console = console
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def hear(self, event: Event) -> None:
+        self._counters.hear(event)
+        if self._verbose and (line := verbose_line(event)):
+            self._console.print(Text(line, style="dim"))
+
+    def _render(self) -> Text:
+        return Text(self._counters.line(), style="cyan", no_wrap=True, overflow="ellipsis")
+
+
+class PlainLines:
+    """A line at each layer and every few seconds, for logs and pipes."""
+
+    def __init__(
+        self, write: Callable[[str], object], verbose: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._counters = Counters()
+        self._verbose = verbose
+        self._write = write
+        self._clock = clock
+        self._last = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def hear(self, event: Event) -> None:
+        self._counters.hear(event)
+        if self._verbose and (line := verbose_line(event)):
+            self._write(line)
+        now = self._clock()
+        if isinstance(event, LayerDone) or now - self._last >= PLAIN_LINE_SECONDS:
+            self._last = now
+            self._write(self._counters.line())
+
+
+def choose_progress(stream: TextIO, quiet: bool, verbose: bool) -> Progress:
+    """Live progress on a terminal, plain lines elsewhere, nothing when quiet."""
+    if quiet:
+        return Quiet()
+    if stream.isatty():
+        return LiveLine(Console(file=stream), verbose)
+    return PlainLines(lambda line: print(line, file=stream, flush=True), verbose)
+
+
+def verbose_line(event: Event) -> str | None:
+    """What `--verbose` says of an event."""
+    match event:
+        case ActionsTaken(layer=0, arguments=arguments):
+            return "search: " + "; ".join(arguments)
+        case ActionsTaken(title=title, arguments=arguments):
+            return f"expand {title}: " + ("; ".join(arguments) or "(no section)")
+        case Problem(reason=reason, detail=detail):
+            return f"! {reason}: {detail}"
+        case RunDone(result=result):
+            return "\n".join(f"! {reason}: {n}" for reason, n in result.stats.problems.most_common()) or None
+        case _:
+            return None
+
+
+def print_ranking(result: RunResult, top: int, stream: TextIO) -> None:
+    """The ranked papers, two or three lines each: score, date and title; link; how it was found."""
+    console = Console(file=stream, width=None if stream.isatty() else LIST_WIDTH, highlight=False, soft_wrap=True)
+    papers = result.papers[:top]
+    if not papers:
+        console.print("No paper was found." + _why_nothing(result.stats))
+        return
+    if not papers[0].selected:
+        console.print("No paper was selected (score above the threshold); the best ones found:\n")
+    for paper in papers:
+        if not paper.selected and paper.rank > 1 and result.papers[paper.rank - 2].selected:
+            console.print("\nNot selected, in order of score:", style="dim")
+        _print_paper(console, paper)
+    if len(result.papers) > top:
+        console.print(f"\n... and {len(result.papers) - top} more; --top {len(result.papers)} lists all.", style="dim")
+
+
+def _print_paper(console: Console, paper: RankedPaper) -> None:
+    head = Text.assemble(
+        (f"{paper.rank:>3}  ", "dim"),
+        (f"{paper.score:.2f}  ", "bold green" if paper.selected else "yellow"),
+        (f"{(paper.paper.date or '?')[:7]:<7}  ", "dim"),
+        (paper.paper.title, "bold"),
+    )
+    console.print(head)
+    indent = " " * 20
+    if paper.paper.url:
+        console.print(Text(f"{indent}{paper.paper.url}", style="blue"))
+    console.print(Text(f"{indent}{describe_path(paper.path)}", style="dim"))
+
+
+def describe_path(path: tuple[str, ...]) -> str:
+    """How a paper was found, in words: the search, then title and section of each paper on the way."""
+    words = [f'search "{_shorten(path[0])}"'] if path else []
+    for title, section in zip(path[1::2], path[2::2], strict=False):
+        words.append(f"cited by {_shorten(title)} in {_shorten(section)}")
+    return " > ".join(words)
+
+
+def _shorten(text: str) -> str:
+    return textwrap.shorten(text, 60, placeholder=" ...")
+
+
+def _why_nothing(stats: RunStats) -> str:
+    if not stats.problems:
+        return " Try other words, or another engine (--engine)."
+    return " What was skipped: " + ", ".join(f"{reason} ({n})" for reason, n in stats.problems.most_common(5))
+
+
+def summary(stats: RunStats) -> str:
+    """One line about a finished run."""
+    line = (
+        f"{stats.papers_found} papers found, {stats.papers_selected} selected; {stats.searches} searches, "
+        f"{stats.papers_expanded} papers expanded, {stats.model_calls} model calls, {stats.seconds:.1f} s"
+    )
+    if stats.budget_reached == "stopped":
+        return f"{line}; stopped early, these are the papers found so far"
+    if stats.budget_reached:
+        return f"{line}; ended early by the budget --max_{stats.budget_reached}"
+    return line
+
+
+def note(text: str) -> None:
+    """A line to the person, on stderr."""
+    print(text, file=sys.stderr, flush=True)

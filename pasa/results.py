@@ -1,0 +1,113 @@
+"""Result files: what is written for a query, where, and whether it is there already."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pasa.errors import ConfigError
+from pasa.events import RunResult, RunStats
+from pasa.query import Query
+
+SLUG_LENGTH = 80
+
+
+def tree_json(result: RunResult, run_record: dict[str, Any]) -> dict[str, Any]:
+    """The result tree in upstream's form; `extra.run` holds how it was made and what was skipped."""
+    tree = result.root.to_dict()
+    tree["extra"] = {**tree["extra"], "run": {**run_record, **stats_json(result.stats)}}
+    if result.query.qid:
+        tree["extra"]["qid"] = result.query.qid
+    if result.query.end_date:
+        tree["extra"]["end_date"] = result.query.end_date.isoformat()
+    return tree
+
+
+def stats_json(stats: RunStats) -> dict[str, Any]:
+    """A run's totals as plain data."""
+    return {
+        "papers_found": stats.papers_found,
+        "papers_scored": stats.papers_scored,
+        "papers_selected": stats.papers_selected,
+        "searches": stats.searches,
+        "papers_expanded": stats.papers_expanded,
+        "crawler_calls": stats.crawler_calls,
+        "selector_calls": stats.selector_calls,
+        "seconds": round(stats.seconds, 3),
+        "budget_reached": stats.budget_reached,
+        "problems": dict(sorted(stats.problems.items())),
+    }
+
+
+def ranking_json(result: RunResult) -> list[dict[str, Any]]:
+    """The ranked papers as plain data, best first."""
+    return [
+        {
+            "rank": paper.rank,
+            "title": paper.paper.title,
+            "arxiv_id": paper.paper.arxiv_id,
+            "url": paper.paper.url,
+            "date": paper.paper.date,
+            "authors": list(paper.paper.authors),
+            "score": paper.score,
+            "selected": paper.selected,
+            "depth": paper.depth,
+            "path": list(paper.path),
+            "abstract": paper.paper.abstract,
+        }
+        for paper in result.papers
+    ]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes the file whole or not at all. Raises ConfigError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2, ensure_ascii=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another --output_folder") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def is_finished(path: Path, query: Query) -> bool:
+    """Whether `path` holds the whole result of `query`.
+
+    Raises ConfigError when it holds another question's, which must not be mixed with this run's.
+    """
+    if not path.exists():
+        return False
+    try:
+        title = json.loads(path.read_text(encoding="utf-8"))["title"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if title != query.text:
+        raise ConfigError(
+            f"{path} holds the result of another question ({str(title)[:60]!r}); "
+            "choose another --output_folder, or --overwrite"
+        )
+    return True
+
+
+def slug(text: str) -> str:
+    """A file name made of the text's words: lower case, dashes, at most 80 characters; "query" if none is left."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return name[:SLUG_LENGTH].rstrip("-") or "query"
