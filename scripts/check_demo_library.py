@@ -166,7 +166,9 @@ def problems(demo: list[Row], listed: dict[str, str], evidence: Evidence) -> lis
     """Every mismatch between the demo library and the shared data, one line each, in the demo's order."""
     titles = {title_key(row["title"]): row["title"] for row in demo}
     found = [line for row in demo for line in paper_problems(row, evidence, titles, listed)]
-    return found + [f"{title}: in SOURCES.json but not in the demo" for title in sorted(listed.keys() - titles.values())]
+    return found + [
+        f"{title}: in SOURCES.json but not in the demo" for title in sorted(listed.keys() - titles.values())
+    ]
 
 
 def update_links(demo: list[Row], evidence: Evidence) -> None:
@@ -203,7 +205,9 @@ def main(argv: list[str] | None = None) -> int:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in demo)
         (args.demo / "papers.jsonl").write_text("".join(lines), encoding="utf-8")
     found = problems(demo, listed, evidence)
-    print("\n".join(found) if found else f"{len(demo)} papers agree with the shared data ({len(listed)} from elsewhere)")
+    print(
+        "\n".join(found) if found else f"{len(demo)} papers agree with the shared data ({len(listed)} from elsewhere)"
+    )
     return 1 if found else 0
 
 
