@@ -17,6 +17,7 @@ class SearchHit:
     arxiv_id: str | None = None
     title: str = ""
     paper: Paper | None = None
+    score: float | None = None  # the engine's own, where it tells; comparable within one query only
 
 
 @runtime_checkable

@@ -1,0 +1,181 @@
+"""Builds a paper library from files, or adds to one: a new generation beside the old, made current in one step."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from pasa.errors import LibraryError
+from pasa.library import generations
+from pasa.library.codec import MAX_TRAINING_PAPERS
+from pasa.library.index import write_index
+from pasa.library.ingest import PaperReader, Problems, read_id2paper
+from pasa.library.manifest import (
+    INDEX_FOLDER,
+    STORE_FILE,
+    Manifest,
+    file_sizes,
+    read_manifest,
+    write_manifest,
+)
+from pasa.library.store import IndexRow, StoreWriter
+from pasa.paper import Paper
+
+_PROGRESS_EVERY = 500  # papers
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a build has come."""
+
+    stage: Literal["reading", "indexing"]
+    source: str  # the file being read
+    done: int  # of `total`: bytes of a file, members of a zip, papers to index
+    total: int
+    papers: int  # read so far from all files, or indexed
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did."""
+
+    manifest: Manifest
+    rows: int  # papers read
+    added: int
+    changed: int  # joined a paper already there and made it richer
+    unchanged: int
+    ids_joined: int  # titles of id2paper that named a paper of the library
+    ids_unknown: int
+    problems: Problems
+    seconds: float
+
+    @property
+    def papers_per_second(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+Progress = Callable[[BuildProgress], None]
+
+
+def build_library(
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    progress: Progress | None = None,
+    id2paper: str | Path | None = None,
+    fresh: bool = False,
+    wait: bool = False,
+) -> BuildReport:
+    """Builds a library at `out` from `inputs` (pasa.library.ingest names the formats).
+
+    A library already there is added to, rows of the same paper being merged; `fresh` replaces it. Whatever happens
+    on the way, `out` holds the old library until the new one is whole. While another build is writing `out`, this
+    one gives up, or with `wait` takes its turn. Raises LibraryError: a missing or unknown
+    input, an `out` that cannot be written, no paper in any input.
+    """
+    started, out = time.monotonic(), Path(out)
+    problems = Problems()
+    readers = [PaperReader(Path(path), problems) for path in inputs]
+    if not readers:
+        raise LibraryError("no input: name at least one file of papers")
+    ids = Path(id2paper) if id2paper else None
+    if ids and not ids.is_file():
+        raise LibraryError(f"{ids} is not a file: name upstream's id2paper.json")
+    generations.check_target(out)
+    with generations.writing(out, wait):
+        generations.remove_stale(out)
+        build = _Build(out, fresh, problems, progress or (lambda _: None))
+        try:
+            manifest = build.run(readers, ids)
+        except (sqlite3.Error, OSError) as error:
+            raise LibraryError(f"the library at {out} could not be written ({error}): is the disk full?") from error
+        except ValueError as error:  # tantivy's only error
+            raise LibraryError(f"the index of {out} could not be written ({error}): is the disk full?") from error
+        finally:
+            generations.remove_stale(out)
+    counts = build.counts
+    return BuildReport(
+        manifest=manifest,
+        rows=sum(counts.values()),
+        added=counts["added"],
+        changed=counts["changed"],
+        unchanged=counts["unchanged"],
+        ids_joined=build.ids_joined,
+        ids_unknown=build.ids_unknown,
+        problems=problems,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Build:
+    """One build under way. Its caller holds the library's writer lock."""
+
+    def __init__(self, out: Path, fresh: bool, problems: Problems, progress: Progress) -> None:
+        self.counts = {"added": 0, "changed": 0, "unchanged": 0}
+        self.ids_joined = 0
+        self.ids_unknown = 0
+        self._out = out
+        self._problems = problems
+        self._progress = progress
+        self._base = None if fresh else generations.current_generation(out)
+        self._old = read_manifest(self._base) if self._base else None
+
+    def run(self, readers: Sequence[PaperReader], id2paper: Path | None) -> Manifest:
+        """Writes the next generation and makes it the current one."""
+        staging = generations.new_staging(self._out)
+        if self._base:
+            shutil.copyfile(self._base / STORE_FILE, staging / STORE_FILE)
+        store = StoreWriter(staging / STORE_FILE)
+        try:
+            self._fill(store, readers, id2paper)
+            sums = store.counts()
+            if not sums["papers"]:
+                raise LibraryError(f"no paper could be read from {', '.join(str(reader.path) for reader in readers)}")
+            write_index(staging / INDEX_FOLDER, self._counted(store.index_rows(), sums["papers"]))
+        finally:
+            store.close()
+        names = [path.name for path in (*(reader.path for reader in readers), *([id2paper] if id2paper else []))]
+        manifest = Manifest(
+            **sums,
+            built=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            sources=tuple(dict.fromkeys((*(self._old.sources if self._old else ()), *names))),
+            bytes=file_sizes(staging),
+        )
+        write_manifest(staging, manifest)
+        generations.publish(self._out, staging)
+        return manifest
+
+    def _fill(self, store: StoreWriter, readers: Sequence[PaperReader], id2paper: Path | None) -> None:
+        papers = chain.from_iterable(self._read(reader) for reader in readers)
+        first = list(islice(papers, MAX_TRAINING_PAPERS))
+        store.train(first)
+        for paper in chain(first, papers):
+            self.counts[store.add(paper)] += 1
+        for arxiv_id, title in read_id2paper(id2paper, self._problems) if id2paper else ():
+            if store.add_id(arxiv_id, title):
+                self.ids_joined += 1
+            else:
+                self.ids_unknown += 1
+
+    def _read(self, reader: PaperReader) -> Iterator[Paper]:
+        for count, paper in enumerate(reader, start=1):
+            yield paper
+            if count % _PROGRESS_EVERY == 0:
+                self._report_reading(reader)
+        self._report_reading(reader)
+
+    def _report_reading(self, reader: PaperReader) -> None:
+        papers = sum(self.counts.values())
+        self._progress(BuildProgress("reading", reader.path.name, min(reader.done, reader.total), reader.total, papers))
+
+    def _counted(self, rows: Iterator[IndexRow], total: int) -> Iterator[IndexRow]:
+        for count, row in enumerate(rows, start=1):
+            yield row
+            if count % _PROGRESS_EVERY == 0 or count == total:
+                self._progress(BuildProgress("indexing", "", count, total, count))

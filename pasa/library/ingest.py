@@ -1,0 +1,206 @@
+"""Reads the files a library is built from, one paper at a time, and counts what could not be used.
+
+JSON lines (.jsonl .json .ndjson, also .gz .xz .zst): this project's rows or arXiv's metadata snapshot, row by row.
+.zip: members without a suffix are upstream's (name = the title's letters, JSON = title, abstract, sections);
+members ending in .json or .jsonl are JSON lines, as Kaggle packs the snapshot.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+import orjson
+import zstandard
+
+from pasa.errors import LibraryError
+from pasa.library.rows import MalformedRow, paper_from_row
+from pasa.paper import Paper, parse_arxiv_id
+
+LINE_SUFFIXES = (".jsonl", ".json", ".ndjson")
+_PACKED_SUFFIXES = ("", ".gz", ".xz", ".zst")
+_CUT_OFF = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, zipfile.BadZipFile)
+_READ_BYTES = 1 << 20
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+_STRING_PAIR = re.compile(rb"(" + _STRING + rb")\s*:\s*(" + _STRING + rb")", re.DOTALL)
+
+
+@dataclass
+class Count:
+    """How often something was met, and where first: "FILE:LINE" or "FILE:MEMBER"."""
+
+    times: int
+    first: str
+
+
+@dataclass
+class Problems:
+    """What ingesting could not use; nothing of it stops a build."""
+
+    skipped: dict[str, Count] = field(default_factory=dict)  # reason -> rows that gave no paper
+    repaired: dict[str, Count] = field(default_factory=dict)  # reason -> rows taken without the field in question
+    damaged: dict[str, str] = field(default_factory=dict)  # input -> why reading it ended early
+
+    def skip(self, reason: str, place: str) -> None:
+        self.skipped.setdefault(reason, Count(0, place)).times += 1
+
+    def repair(self, reason: str, place: str) -> None:
+        self.repaired.setdefault(reason, Count(0, place)).times += 1
+
+
+def is_supported(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(".zip") or any(name.endswith(s + packed) for s in LINE_SUFFIXES for packed in _PACKED_SUFFIXES)
+
+
+class PaperReader:
+    """The papers of one input file, in order; `done` of `total` tell how far the reading has come."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        """Raises LibraryError for a file that is not there or of an unknown kind."""
+        if not path.is_file():
+            raise LibraryError(f"{path} is not a file: name a file of papers")
+        if not is_supported(path):
+            kinds = ", ".join((*LINE_SUFFIXES, ".zip"))
+            raise LibraryError(
+                f"{path} is of an unknown kind: name a file ending in {kinds}, or with .gz .xz .zst after"
+            )
+        self.path = path
+        self.done = 0
+        self.total = max(1, path.stat().st_size)
+        self._problems = problems
+
+    def __iter__(self) -> Iterator[Paper]:
+        try:
+            with self.path.open("rb") as file:
+                yield from self._zip(file) if self.path.suffix.lower() == ".zip" else self._packed_lines(file)
+        except _CUT_OFF as error:
+            self._problems.damaged[self.path.name] = str(error) or type(error).__name__
+
+    def _packed_lines(self, file: IO[bytes]) -> Iterator[Paper]:
+        for paper in self._lines(_unpacked(file, self.path.suffix.lower())):
+            self.done = file.tell()
+            yield paper
+
+    def _lines(self, file: IO[bytes]) -> Iterator[Paper]:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield from self._row(line, f"{self.path.name}:{number}")
+
+    def _zip(self, file: IO[bytes]) -> Iterator[Paper]:
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if any(member.filename.lower().endswith(LINE_SUFFIXES) for member in members):
+                for member in members:
+                    with archive.open(member) as lines:
+                        yield from self._lines(lines)
+                return
+            self.total = max(1, len(members))
+            for member in members:
+                self.done += 1
+                yield from self._member(archive, member)
+
+    def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[Paper]:
+        place = f"{self.path.name}:{member.filename}"
+        try:
+            data = archive.read(member)
+        except (*_CUT_OFF, RuntimeError, NotImplementedError):  # the last two: encrypted, or packed in an unknown way
+            self._problems.skip("damaged member", place)
+            return
+        yield from self._row(data, place)
+
+    def _row(self, data: bytes, place: str) -> Iterator[Paper]:
+        try:
+            yield paper_from_row(orjson.loads(data), lambda reason: self._problems.repair(reason, place))
+        except orjson.JSONDecodeError:
+            self._problems.skip("not JSON", place)
+        except MalformedRow as error:
+            self._problems.skip(str(error), place)
+
+
+def _unpacked(file: IO[bytes], suffix: str) -> IO[bytes]:
+    if suffix == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if suffix == ".xz":
+        return lzma.LZMAFile(file)
+    if suffix == ".zst":
+        return io.BufferedReader(_ZstdFile(file), _READ_BYTES)
+    return file
+
+
+class _ZstdFile(io.RawIOBase):
+    """A zstd file's contents; unlike zstandard's own reader it raises EOFError when the file is cut off."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._packed = b""
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+        while not self._ready and self._fill():
+            pass
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def _fill(self) -> bool:
+        """Unpacks some more; False at the end."""
+        self._packed = self._packed or self._file.read(_READ_BYTES // 8)
+        if not self._packed:
+            if self._frame is not None:
+                raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            return False
+        self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+        self._ready = self._frame.decompress(self._packed)
+        self._packed = b""
+        if self._frame.eof:
+            self._packed, self._frame = self._frame.unused_data, None
+        return True
+
+
+def read_id2paper(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:
+    """(arXiv id, title) pairs of upstream's id2paper.json, without holding the file in memory.
+
+    Raises LibraryError when the file cannot be read or is not one JSON object of strings.
+    """
+    try:
+        with path.open("rb") as file:
+            for key, value in _string_pairs(file, path):
+                arxiv_id = parse_arxiv_id(key)
+                if arxiv_id is None:
+                    problems.skip("arXiv id cannot be read", f"{path.name}:{key[:40]}")
+                else:
+                    yield arxiv_id, value
+    except OSError as error:
+        raise LibraryError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _string_pairs(file: IO[bytes], path: Path) -> Iterator[tuple[str, str]]:
+    rest = file.read(_READ_BYTES).lstrip()
+    if not rest.startswith(b"{"):
+        raise LibraryError(f"{path} is not id2paper.json: it must be one JSON object, arXiv id -> title")
+    while True:
+        end = 0
+        for match in _STRING_PAIR.finditer(rest):
+            end = match.end()
+            try:
+                yield orjson.loads(match[1]), orjson.loads(match[2])
+            except orjson.JSONDecodeError:
+                raise LibraryError(f"{path} is not id2paper.json: {match[1][:60]!r} cannot be read") from None
+        more = file.read(_READ_BYTES)
+        rest = rest[end:] + more
+        if not more:
+            return

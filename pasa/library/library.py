@@ -1,0 +1,127 @@
+"""The paper library: hundreds of thousands of papers on disk, found by arXiv id, by title and by words."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from pasa.errors import LibraryError
+from pasa.library import generations
+from pasa.library.index import TextIndex, Undated
+from pasa.library.manifest import INDEX_FOLDER, STORE_FILE, Manifest, read_manifest
+from pasa.library.plain import library_of_file
+from pasa.library.store import PaperStore
+from pasa.paper import Paper, Reference, parse_arxiv_id
+
+
+class ScoredPaper(NamedTuple):
+    paper: Paper
+    score: float  # BM25; comparable within one query only
+
+
+class Library:
+    """A paper library opened for reading: safe from any number of threads, and untouched by a later build.
+
+    Papers come back with their sections (None where the library has no full text of them) and with
+    `source` "SearchFrom:local_paper_db". Every method raises LibraryError when the files turn out damaged.
+    """
+
+    def __init__(self, store: PaperStore, index: TextIndex, manifest: Manifest, path: Path, hold: IO[bytes]) -> None:
+        self._store = store
+        self._index = index
+        self._manifest = manifest
+        self._hold = hold  # its lock keeps the generation from being removed
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str | Path, cache_dir: Path | None = None) -> Library:
+        """The library that scripts/build_library.py wrote to `path`.
+
+        A plain file of papers (.jsonl and the like) opens too: its library is built in `cache_dir` the first time.
+        Raises LibraryError: missing, damaged, of another version.
+        """
+        path = Path(path)
+        if path.is_file():
+            path = library_of_file(path, cache_dir)
+        generation, hold = generations.hold_current(path)
+        try:
+            manifest = read_manifest(generation)
+            store = PaperStore(generation / STORE_FILE)
+            index = TextIndex(generation / INDEX_FOLDER)
+            if index.num_papers != manifest.papers:
+                raise LibraryError(f"the index of {path} is not complete: build the library again with --fresh")
+        except LibraryError:
+            hold.close()
+            raise
+        return cls(store, index, manifest, path, hold)
+
+    @property
+    def num_papers(self) -> int:
+        return self._manifest.papers
+
+    def info(self) -> Manifest:
+        """Counts, sources and build date."""
+        return self._manifest
+
+    def paper(self, arxiv_id: str) -> Paper | None:
+        """The paper with this arXiv id (a version is ignored), or None."""
+        return self.papers_by_id([arxiv_id]).get(arxiv_id)
+
+    def papers_by_id(self, arxiv_ids: Iterable[str]) -> dict[str, Paper]:
+        """The papers with these arXiv ids (versions are ignored), by the id asked for; an unknown id is absent."""
+        asked = {arxiv_id: parsed for arxiv_id in arxiv_ids if (parsed := parse_arxiv_id(arxiv_id))}
+        found = self._store.by_id(dict.fromkeys(asked.values()))
+        return {arxiv_id: found[parsed] for arxiv_id, parsed in asked.items() if parsed in found}
+
+    def paper_by_title(self, title: str) -> Paper | None:
+        """The paper whose title has the same letters, or None."""
+        return self._store.by_title([title])[0]
+
+    def papers_by_reference(self, references: Sequence[Reference]) -> list[Paper | None]:
+        """The paper each reference means: by arXiv id, else by its title's letters; None where neither is known."""
+        by_id = self.papers_by_id([reference.arxiv_id for reference in references if reference.arxiv_id])
+        by_title = self._store.by_title([reference.title for reference in references])
+        return [
+            by_id.get(reference.arxiv_id or "") or titled
+            for reference, titled in zip(references, by_title, strict=True)
+        ]
+
+    def search(
+        self, query: str, limit: int, end_date: dt.date | None = None, undated: Undated = "drop"
+    ) -> list[ScoredPaper]:
+        """At most `limit` papers by BM25 over title and abstract, best first, equal scores by the papers' keys.
+
+        `query` is plain words; nothing in it is syntax. With `end_date` no paper comes back whose latest possible
+        day (pasa.paper) is after it; papers of unknown date come back only if `undated` is "keep".
+        """
+        hits = self._index.search(query, limit, end_date, undated)
+        papers = self._store.by_number([hit.number for hit in hits])
+        return [ScoredPaper(paper, hit.score) for paper, hit in zip(papers, hits, strict=True)]
+
+    def document_frequency(self, term: str) -> int:
+        """How many papers have all the term's words, stemmed, in title or abstract; function words count as in all."""
+        return self._index.document_frequency(term)
+
+    def words(self, text: str) -> list[str]:
+        """The text's words as the index knows them: folded, stemmed, without function words."""
+        return self._index.words(text)
+
+    def __len__(self) -> int:
+        return self.num_papers
+
+    def __iter__(self) -> Iterator[Paper]:
+        """Every paper, in the order in which they came into the library."""
+        return iter(self._store)
+
+    def close(self) -> None:
+        """Lets go of the files. The library must not be used afterwards."""
+        self._store.close()
+        self._hold.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,42 @@
+"""Opens a plain file of papers as a library, built once in a cache folder under a name made from its contents."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pasa.errors import LibraryError
+from pasa.library import generations
+from pasa.library.build import build_library
+from pasa.library.ingest import is_supported
+from pasa.library.manifest import FORMAT
+
+
+def default_cache_dir() -> Path:
+    """Where libraries of plain files are kept: $XDG_CACHE_HOME/pasa/libraries, else ~/.cache/pasa/libraries."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "pasa" / "libraries"
+
+
+def library_of_file(path: Path, cache_dir: Path | None = None) -> Path:
+    """The library holding `path`'s papers, built now unless these very contents were built before.
+
+    Raises LibraryError when the file holds no papers or the cache cannot be written.
+    """
+    if not is_supported(path):
+        raise LibraryError(f"{path} is neither a library nor a file of papers (.jsonl, .zip, ...)")
+    name = f"{path.name.split('.')[0]}-{_digest(path)}"
+    library = (cache_dir or default_cache_dir()) / name
+    if not generations.is_library(library):
+        build_library([path], library, wait=True)
+    return library
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            contents = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise LibraryError(f"{path} cannot be read: {error.strerror or error}") from error
+    return hashlib.sha256(f"{FORMAT}:{contents}".encode()).hexdigest()[:16]

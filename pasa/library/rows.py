@@ -1,0 +1,148 @@
+"""Papers from the rows of the formats a library is built from. Pure: no files here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+
+from pasa.paper import Paper, arxiv_id_month, last_day, parse_arxiv_id, sections_from_titles, title_key
+
+_DATE = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?(?!\d)")
+_SNAPSHOT_FIELDS = ("versions", "update_date", "authors_parsed")  # of which a metadata snapshot's rows have some
+
+Repair = Callable[[str], None]  # told why a field of a row was left out
+
+
+class MalformedRow(ValueError):
+    """The row describes no paper; the message is the reason, the same words for the same kind of row."""
+
+
+def paper_from_row(row: object, repair: Repair) -> Paper:
+    """The paper that a row of a JSON-lines file describes: this project's form, or arXiv's metadata snapshot's.
+
+    A field that cannot be used is left out and `repair` is told why. Raises MalformedRow.
+    """
+    if not isinstance(row, dict):
+        raise MalformedRow("not a JSON object")
+    if any(name in row for name in _SNAPSHOT_FIELDS):
+        return _paper_from_snapshot(row, repair)
+    return _checked(
+        Paper(
+            title=_title(row),
+            abstract=_text(row, "abstract", repair),
+            arxiv_id=_arxiv_id(row.get("arxiv_id"), repair),
+            date=_date(row.get("date"), repair),
+            authors=_authors(row.get("authors"), repair),
+            sections=_sections(row.get("sections"), repair),
+        )
+    )
+
+
+def _paper_from_snapshot(row: Mapping, repair: Repair) -> Paper:
+    """A row of arXiv's metadata snapshot (Kaggle, Cornell-University/arxiv); the date is the first version's."""
+    arxiv_id = _arxiv_id(row.get("id"), repair)
+    date = _first_version_day(row.get("versions"), repair)
+    if date is None and not (arxiv_id and arxiv_id_month(arxiv_id)):
+        date = _date(row.get("update_date"), repair)
+    names = row.get("authors_parsed")
+    return _checked(
+        Paper(
+            title=_title(row),
+            abstract=_text(row, "abstract", repair),
+            arxiv_id=arxiv_id,
+            date=date,
+            authors=_parsed_authors(names, repair),
+        )
+    )
+
+
+def _checked(paper: Paper) -> Paper:
+    if not paper.arxiv_id and not title_key(paper.title):
+        raise MalformedRow("neither an arXiv id nor a letter in the title")
+    return paper
+
+
+def _title(row: Mapping) -> str:
+    title = row.get("title")
+    if not isinstance(title, str):
+        raise MalformedRow("no title" if title is None else "title is not text")
+    title = " ".join(title.split())
+    if not title:
+        raise MalformedRow("no title")
+    return title
+
+
+def _text(row: Mapping, name: str, repair: Repair) -> str:
+    text = row.get(name)
+    if text is None or isinstance(text, str):
+        return " ".join((text or "").split())
+    repair(f"{name} is not text")
+    return ""
+
+
+def _arxiv_id(value: object, repair: Repair) -> str | None:
+    if value is None or value == "":
+        return None
+    arxiv_id = parse_arxiv_id(value) if isinstance(value, str) else None
+    if arxiv_id is None:
+        repair("arXiv id cannot be read")
+    return arxiv_id
+
+
+def _date(value: object, repair: Repair) -> str | None:
+    """A date as "YYYY", "YYYY-MM" or "YYYY-MM-DD"; a time after it is dropped."""
+    if value is None or value == "":
+        return None
+    match = _DATE.match(str(value).strip()) if isinstance(value, str | int) else None
+    date = "-".join(part for part in match.groups() if part) if match else ""
+    if last_day(date) is None:
+        repair("date cannot be read")
+        return None
+    return date
+
+
+def _first_version_day(versions: object, repair: Repair) -> str | None:
+    if not versions:
+        return None
+    try:
+        return parsedate_to_datetime(versions[0]["created"]).date().isoformat()  # type: ignore[index]
+    except (ValueError, TypeError, KeyError, IndexError):
+        repair("date of the first version cannot be read")
+        return None
+
+
+def _authors(value: object, repair: Repair) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(name for name in map(_one_line, value) if name)
+    if value:
+        repair("authors are not a list of names")
+    return ()
+
+
+def _parsed_authors(value: object, repair: Repair) -> tuple[str, ...]:
+    """Names from [last, first, suffix, ...] lists."""
+    try:
+        return _authors([" ".join([parts[1], parts[0], *parts[2:3]]) for parts in value or ()], repair)  # type: ignore
+    except (TypeError, IndexError, KeyError):
+        repair("authors are not a list of names")
+        return ()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sections(value: object, repair: Repair) -> tuple | None:
+    """Sections from name -> cited titles; None for a row without any."""
+    if not value:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(titles, list) for titles in value.values()):
+        repair("sections are not name -> list of titles")
+        return None
+    named = {}
+    for name, titles in value.items():
+        named[_one_line(name)] = [_one_line(title) for title in titles if isinstance(title, str) and title.strip()]
+        if any(not isinstance(title, str) for title in titles):
+            repair("a cited title is not text")
+    return sections_from_titles(named)

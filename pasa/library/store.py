@@ -1,0 +1,274 @@
+"""The library's records in SQLite: one row a paper, found by arXiv id or by title key.
+
+A store is written once, by StoreWriter, and never changed after; PaperStore reads it as immutable, without locks.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import zstandard
+
+from pasa.errors import LibraryError
+from pasa.library.codec import Codec, train_dictionary
+from pasa.library.merge import merge
+from pasa.paper import Paper, title_key
+
+SOURCE = "SearchFrom:local_paper_db"  # upstream's word for it (result tree, PAPER.md)
+
+_SCHEMA = """
+CREATE TABLE papers (
+    id INTEGER PRIMARY KEY, arxiv_id TEXT UNIQUE, title TEXT NOT NULL, date TEXT, authors TEXT,
+    abstract BLOB, sections BLOB
+);
+CREATE TABLE title_keys (key TEXT PRIMARY KEY, paper INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+_FIELDS = "id, arxiv_id, title, date, authors, abstract, sections"
+_WRITER_CACHE_KIB = 64 * 1024
+_MAX_CONNECTIONS = 8  # open at once; further threads wait their turn, so that thousands need no file each
+_BROKEN = (sqlite3.Error, zstandard.ZstdError, ValueError)  # what a damaged record shows itself as
+
+
+def _to_row(paper: Paper, codec: Codec) -> tuple[object, ...]:
+    return (
+        paper.arxiv_id,
+        paper.title,
+        paper.date,
+        "\n".join(paper.authors) or None,
+        codec.pack_text(paper.abstract),
+        codec.pack_sections(paper.sections),
+    )
+
+
+def _to_paper(row: tuple, codec: Codec) -> Paper:
+    return Paper(
+        title=row[2],
+        abstract=codec.unpack_text(row[5]),
+        arxiv_id=row[1],
+        date=row[3],
+        authors=tuple(row[4].split("\n")) if row[4] else (),
+        sections=codec.unpack_sections(row[6]),
+        source=SOURCE,
+    )
+
+
+class _Connection:
+    """One SQLite connection and what decodes its rows; used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        self.sqlite = sqlite3.connect(address, uri=True, check_same_thread=False)
+        self.codec = Codec(_dictionary(self.sqlite))
+
+    def one(self, where: str, value: str | int) -> Paper | None:
+        row = self.sqlite.execute(f"SELECT {_FIELDS} FROM papers WHERE {where}", (value,)).fetchone()
+        return _to_paper(row, self.codec) if row else None
+
+
+class PaperStore:
+    """Reads a finished store. Safe from any number of threads. Each method raises LibraryError on a damaged file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pool: queue.LifoQueue[_Connection | None] = queue.LifoQueue()
+        for _ in range(_MAX_CONNECTIONS):
+            self._pool.put(None)  # opened when first needed
+        with self._connection() as connection:
+            connection.sqlite.execute("SELECT 1 FROM papers, title_keys LIMIT 1").fetchone()
+
+    def by_id(self, arxiv_ids: Iterable[str]) -> dict[str, Paper]:
+        """The papers with these arXiv ids; an unknown id is absent."""
+        with self._connection() as connection:
+            found = ((arxiv_id, connection.one("arxiv_id = ?", arxiv_id)) for arxiv_id in arxiv_ids)
+            return {arxiv_id: paper for arxiv_id, paper in found if paper is not None}
+
+    def by_title(self, titles: Iterable[str]) -> list[Paper | None]:
+        """The paper with each title's key, in order; a title without a letter names none."""
+        with self._connection() as connection:
+            where = "id = (SELECT paper FROM title_keys WHERE key = ?)"
+            return [connection.one(where, key) if (key := title_key(title)) else None for title in titles]
+
+    def by_number(self, numbers: Iterable[int]) -> list[Paper]:
+        """The papers with these record numbers, in order. Raises LibraryError for a number without a record."""
+        with self._connection() as connection:
+            papers = [connection.one("id = ?", number) for number in numbers]
+        if None in papers:
+            raise LibraryError(f"{self._path} and its search index differ: build the library again with --fresh")
+        return [paper for paper in papers if paper is not None]
+
+    def __iter__(self) -> Iterator[Paper]:
+        """Every paper, in the order in which they came into the library."""
+        last = 0
+        while batch := self._batch_after(last, size=500):
+            yield from (paper for _, paper in batch)
+            last = batch[-1][0]
+
+    def _batch_after(self, number: int, size: int) -> list[tuple[int, Paper]]:
+        with self._connection() as connection:
+            rows = connection.sqlite.execute(
+                f"SELECT {_FIELDS} FROM papers WHERE id > ? ORDER BY id LIMIT ?", (number, size)
+            )
+            return [(row[0], _to_paper(row, connection.codec)) for row in rows]
+
+    def close(self) -> None:
+        """Closes the connections not in use. Reading afterwards opens new ones."""
+        for _ in range(_MAX_CONNECTIONS):
+            if connection := self._pool.get():
+                connection.sqlite.close()
+        for _ in range(_MAX_CONNECTIONS):
+            self._pool.put(None)
+
+    @contextmanager
+    def _connection(self) -> Iterator[_Connection]:
+        connection = self._pool.get()
+        try:
+            connection = connection or _Connection(self._path)
+            yield connection
+        except _BROKEN as error:
+            raise LibraryError(f"{self._path} is damaged ({error}): build the library again with --fresh") from error
+        finally:
+            self._pool.put(connection)
+
+
+def _dictionary(sqlite: sqlite3.Connection) -> bytes | None:
+    row = sqlite.execute("SELECT value FROM settings WHERE name = 'zstd_dictionary'").fetchone()
+    return row[0] if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """What the full-text index needs of a paper."""
+
+    number: int  # of its record
+    rank: int  # among all papers by key, from 1
+    paper: Paper  # without sections
+
+
+class StoreWriter:
+    """Writes a store in a folder that nobody reads yet. Raises LibraryError when it cannot."""
+
+    def __init__(self, path: Path) -> None:
+        """Starts a new store at `path`, or goes on with the one there."""
+        is_new = not path.exists()
+        self._path = path
+        self._sqlite = sqlite3.connect(path, isolation_level=None)
+        # A crash loses the whole folder anyway; publishing it syncs it to disk.
+        self._sqlite.execute("PRAGMA journal_mode = OFF")
+        self._sqlite.execute("PRAGMA synchronous = OFF")
+        self._sqlite.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._sqlite.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+        self._sqlite.create_function("title_key", 1, title_key, deterministic=True)
+        if is_new:
+            self._sqlite.executescript(_SCHEMA)
+        self._dictionary = _dictionary(self._sqlite)
+        self._codec = Codec(self._dictionary)
+        self._sqlite.execute("BEGIN")
+
+    def train(self, papers: list[Paper]) -> None:
+        """Trains the compression dictionary on papers about to be added, unless the store has one."""
+        if self._dictionary is None and (dictionary := train_dictionary(papers)):
+            self._sqlite.execute("INSERT INTO settings VALUES ('zstd_dictionary', ?)", (dictionary,))
+            self._dictionary = dictionary
+            self._codec = Codec(dictionary)
+
+    def add(self, paper: Paper) -> Literal["added", "changed", "unchanged"]:
+        """Puts a paper in, or merges it with the record that has its arXiv id or title key.
+
+        Two arXiv ids are two papers even under one title; the title then leads to the one that came first.
+        """
+        key = paper.title_key
+        by_id = self._number("SELECT id FROM papers WHERE arxiv_id = ?", paper.arxiv_id)
+        by_title = self._number("SELECT paper FROM title_keys WHERE key = ?", key)
+        if by_title is not None and by_title != by_id and paper.arxiv_id and self._arxiv_id(by_title):
+            by_title = None
+        if by_id is not None and by_title is not None and by_id != by_title:
+            self._fold(by_title, into=by_id)
+            by_title = by_id
+        number = by_title if by_id is None else by_id
+        if number is None:
+            self._insert(paper, key)
+            return "added"
+        return self._merge_into(number, paper, key)
+
+    def add_id(self, arxiv_id: str, title: str) -> bool:
+        """Gives the paper of this title its arXiv id; False when the store has no such paper."""
+        if self._number("SELECT paper FROM title_keys WHERE key = ?", title_key(title)) is None:
+            return False
+        self.add(Paper(title=title, arxiv_id=arxiv_id))
+        return True
+
+    def _number(self, query: str, value: str | None) -> int | None:
+        row = self._sqlite.execute(query, (value,)).fetchone() if value else None
+        return row[0] if row else None
+
+    def _arxiv_id(self, number: int) -> str | None:
+        return self._sqlite.execute("SELECT arxiv_id FROM papers WHERE id = ?", (number,)).fetchone()[0]
+
+    def _paper(self, number: int) -> Paper:
+        row = self._sqlite.execute(f"SELECT {_FIELDS} FROM papers WHERE id = ?", (number,)).fetchone()
+        return _to_paper(row, self._codec)
+
+    def _insert(self, paper: Paper, key: str) -> None:
+        row = _to_row(paper, self._codec)
+        number = self._sqlite.execute(
+            "INSERT INTO papers (arxiv_id, title, date, authors, abstract, sections) VALUES (?, ?, ?, ?, ?, ?)", row
+        ).lastrowid
+        self._own_title(key, number)
+
+    def _merge_into(self, number: int, paper: Paper, key: str) -> Literal["changed", "unchanged"]:
+        old = self._paper(number)
+        merged = merge(old, paper)
+        self._own_title(key, number)
+        if merged == old:
+            return "unchanged"
+        self._sqlite.execute(
+            "UPDATE papers SET arxiv_id = ?, title = ?, date = ?, authors = ?, abstract = ?, sections = ? WHERE id = ?",
+            (*_to_row(merged, self._codec), number),
+        )
+        return "changed"
+
+    def _own_title(self, key: str, number: int | None) -> None:
+        if key:
+            self._sqlite.execute("INSERT OR IGNORE INTO title_keys VALUES (?, ?)", (key, number))
+
+    def _fold(self, number: int, into: int) -> None:
+        """Makes a record without an arXiv id part of the one that a later row shows to be the same paper."""
+        folded = self._paper(number)
+        self._sqlite.execute("DELETE FROM papers WHERE id = ?", (number,))
+        self._sqlite.execute("UPDATE title_keys SET paper = ? WHERE key = ?", (into, folded.title_key))
+        self._merge_into(into, folded, folded.title_key)
+
+    def count(self) -> int:
+        return self._sqlite.execute("SELECT count(*) FROM papers").fetchone()[0]
+
+    def counts(self) -> dict[str, int]:
+        """How many papers there are, and how many have an arXiv id, a date, an abstract, sections."""
+        row = self._sqlite.execute(
+            "SELECT count(*), count(arxiv_id), count(date), count(abstract), count(sections) FROM papers"
+        ).fetchone()
+        return dict(zip(("papers", "with_arxiv_id", "with_date", "with_abstract", "with_sections"), row, strict=True))
+
+    def index_rows(self) -> Iterator[IndexRow]:
+        """What to index, in record order."""
+        self._sqlite.execute("CREATE TEMP TABLE ranks (paper INTEGER PRIMARY KEY, rank INTEGER NOT NULL)")
+        self._sqlite.execute(
+            "INSERT INTO ranks SELECT id, row_number() OVER (ORDER BY coalesce(arxiv_id, 'title:' || title_key(title)))"
+            " FROM papers"
+        )
+        rows = self._sqlite.execute(
+            "SELECT id, arxiv_id, title, date, NULL, abstract, NULL, rank"
+            " FROM papers JOIN ranks ON paper = id ORDER BY id"
+        )
+        for row in rows:
+            yield IndexRow(number=row[0], rank=row[7], paper=_to_paper(row, self._codec))
+
+    def close(self) -> None:
+        self._sqlite.execute("COMMIT")
+        self._sqlite.close()
