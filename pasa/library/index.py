@@ -111,7 +111,8 @@ class TextIndex:
         words = list(dict.fromkeys(self.words(query)))[:_MAX_QUERY_WORDS]
         if not words or limit <= 0 or self.num_papers == 0:
             return []
-        matches = tantivy.Query.boolean_query([(tantivy.Occur.Should, self._word(word)) for word in words])
+        # One flat list of terms, not a query a word: only then does tantivy skip papers that cannot make the top.
+        matches = tantivy.Query.boolean_query([clause for word in words for clause in self._in_either(word)])
         if end_date is not None:
             matches = self._until(matches, end_date, undated)
         return self._best(matches, limit)
@@ -124,18 +125,19 @@ class TextIndex:
         words = set(self.words(term))
         if not words:
             return self.num_papers if any(map(str.isalnum, term)) else 0
-        in_all = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._word(word)) for word in sorted(words)])
+        in_all = tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, tantivy.Query.boolean_query(self._in_either(word))) for word in sorted(words)]
+        )
         return self._search(in_all, 1, count=True).count  # type: ignore[attr-defined]  # absent from its stub
 
-    def _word(self, word: str) -> tantivy.Query:
+    def _in_either(self, word: str) -> list[tuple[tantivy.Occur, tantivy.Query]]:
         title, abstract = (
             tantivy.Query.term_query(self._schema, name, word, index_option="freq") for name in ("title", "abstract")
         )
-        either = [
+        return [
             (tantivy.Occur.Should, tantivy.Query.boost_query(title, _TITLE_BOOST)),
             (tantivy.Occur.Should, abstract),
         ]
-        return tantivy.Query.boolean_query(either)
 
     def _until(self, matches: tantivy.Query, end_date: dt.date, undated: Undated) -> tantivy.Query:
         first = _NO_DAY if undated == "keep" else _NO_DAY + 1

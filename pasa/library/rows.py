@@ -9,6 +9,9 @@ from email.utils import parsedate_to_datetime
 from pasa.paper import Paper, arxiv_id_month, last_day, parse_arxiv_id, sections_from_titles, title_key
 
 _DATE = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?(?!\d)")
+_NUMBER = re.compile(r"(\d{3,4})\.(\d+)")
+_FIRST_LONG_ID_MONTH = "1501"
+_NUMBER_NOISE_DIGITS = 10  # after the point; so many are a binary fraction's, not an id's
 _SNAPSHOT_FIELDS = ("versions", "update_date", "authors_parsed")  # of which a metadata snapshot's rows have some
 
 Repair = Callable[[str], None]  # told why a field of a row was left out
@@ -77,17 +80,37 @@ def _text(row: Mapping, name: str, repair: Repair) -> str:
     text = row.get(name)
     if text is None or isinstance(text, str):
         return " ".join((text or "").split())
-    repair(f"{name} is not text")
+    repair(f"{name} is not text (left out)")
     return ""
 
 
 def _arxiv_id(value: object, repair: Repair) -> str | None:
     if value is None or value == "":
         return None
-    arxiv_id = parse_arxiv_id(value) if isinstance(value, str) else None
+    text = str(value) if isinstance(value, str | float) else ""
+    mended = _unnumbered(text)
+    if mended != text:
+        repair("arXiv id was written as a number (restored)")
+    arxiv_id = parse_arxiv_id(mended)
     if arxiv_id is None:
-        repair("arXiv id cannot be read")
+        repair("arXiv id cannot be read (left out)")
     return arxiv_id
+
+
+def _unnumbered(text: str) -> str:
+    """The arXiv id that a spreadsheet or data frame took for a number; any other text as it is.
+
+    Public dumps have "1903.0153899999998" for 1903.01539 and "1904.13" for 1904.13000: ids have five digits after the
+    point from 1501 on, four before (https://info.arxiv.org/help/arxiv_identifier.html).
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return text
+    month = match[1].zfill(4)
+    digits = 5 if month >= _FIRST_LONG_ID_MONTH else 4
+    if len(match[1]) == 4 and digits <= len(match[2]) < _NUMBER_NOISE_DIGITS:
+        return text
+    return f"{month}.{round(float('0.' + match[2]) * 10**digits):0{digits}d}"
 
 
 def _date(value: object, repair: Repair) -> str | None:
@@ -97,7 +120,7 @@ def _date(value: object, repair: Repair) -> str | None:
     match = _DATE.match(str(value).strip()) if isinstance(value, str | int) else None
     date = "-".join(part for part in match.groups() if part) if match else ""
     if last_day(date) is None:
-        repair("date cannot be read")
+        repair("date cannot be read (left out)")
         return None
     return date
 
@@ -108,7 +131,7 @@ def _first_version_day(versions: object, repair: Repair) -> str | None:
     try:
         return parsedate_to_datetime(versions[0]["created"]).date().isoformat()  # type: ignore[index]
     except (ValueError, TypeError, KeyError, IndexError):
-        repair("date of the first version cannot be read")
+        repair("date of the first version cannot be read (left out)")
         return None
 
 
@@ -116,7 +139,7 @@ def _authors(value: object, repair: Repair) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return tuple(name for name in map(_one_line, value) if name)
     if value:
-        repair("authors are not a list of names")
+        repair("authors are not a list of names (left out)")
     return ()
 
 
@@ -125,7 +148,7 @@ def _parsed_authors(value: object, repair: Repair) -> tuple[str, ...]:
     try:
         return _authors([" ".join([parts[1], parts[0], *parts[2:3]]) for parts in value or ()], repair)  # type: ignore
     except (TypeError, IndexError, KeyError):
-        repair("authors are not a list of names")
+        repair("authors are not a list of names (left out)")
         return ()
 
 
@@ -138,11 +161,11 @@ def _sections(value: object, repair: Repair) -> tuple | None:
     if not value:
         return None
     if not isinstance(value, dict) or not all(isinstance(titles, list) for titles in value.values()):
-        repair("sections are not name -> list of titles")
+        repair("sections are not name -> list of titles (left out)")
         return None
     named = {}
     for name, titles in value.items():
         named[_one_line(name)] = [_one_line(title) for title in titles if isinstance(title, str) and title.strip()]
         if any(not isinstance(title, str) for title in titles):
-            repair("a cited title is not text")
+            repair("a cited title is not text (left out)")
     return sections_from_titles(named)
