@@ -95,8 +95,6 @@ def build_library(
             manifest = build.run(readers, ids)
         except (sqlite3.Error, OSError) as error:
             raise LibraryError(f"the library at {out} could not be written ({error}): is the disk full?") from error
-        except ValueError as error:  # tantivy's only error
-            raise LibraryError(f"the index of {out} could not be written ({error}): is the disk full?") from error
         finally:
             generations.remove_stale(out)
     counts = build.counts
@@ -120,6 +118,7 @@ class _Build:
         self.counts = {"added": 0, "changed": 0, "unchanged": 0}
         self.ids_joined = 0
         self.ids_unknown = 0
+        self._papers_read = 0
         self._out = out
         self._problems = problems
         self._progress = progress
@@ -164,15 +163,16 @@ class _Build:
                 self.ids_unknown += 1
 
     def _read(self, reader: PaperReader) -> Iterator[Paper]:
-        for count, paper in enumerate(reader, start=1):
+        for paper in reader:
             yield paper
-            if count % _PROGRESS_EVERY == 0:
+            self._papers_read += 1
+            if self._papers_read % _PROGRESS_EVERY == 0:
                 self._report_reading(reader)
         self._report_reading(reader)
 
     def _report_reading(self, reader: PaperReader) -> None:
-        papers = sum(self.counts.values())
-        self._progress(BuildProgress("reading", reader.path.name, min(reader.done, reader.total), reader.total, papers))
+        done = min(reader.done, reader.total)
+        self._progress(BuildProgress("reading", reader.path.name, done, reader.total, self._papers_read))
 
     def _counted(self, rows: Iterator[IndexRow], total: int) -> Iterator[IndexRow]:
         for count, row in enumerate(rows, start=1):

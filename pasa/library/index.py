@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple, cast
 
 import tantivy
@@ -56,8 +57,15 @@ def _schema() -> tantivy.Schema:
 
 
 def write_index(folder: Path, rows: Iterable[IndexRow]) -> None:
-    """Builds an index in `folder`, which must not exist. The same rows give the same index."""
+    """Builds an index in `folder`, which must not exist. The same rows give the same index. Raises LibraryError."""
     folder.mkdir()
+    try:
+        _write(folder, rows)
+    except ValueError as error:  # what tantivy raises, a full disk included
+        raise LibraryError(f"the index in {folder} could not be written ({error}): is the disk full?") from error
+
+
+def _write(folder: Path, rows: Iterable[IndexRow]) -> None:
     index = tantivy.Index(_schema(), str(folder))
     index.register_tokenizer(_ANALYZER, _analyzer())
     writer = index.writer(_WRITER_HEAP_BYTES, num_threads=1)  # more threads would deal papers to segments by chance
@@ -76,6 +84,22 @@ def write_index(folder: Path, rows: Iterable[IndexRow]) -> None:
     writer.wait_merging_threads()
 
 
+def _open(folder: Path) -> tuple[tantivy.Index, tantivy.Searcher]:
+    """The index and a searcher that has all its files open.
+
+    tantivy opens an index only where it can write a lock file, so it is shown links to the files in a folder of its
+    own: a library that belongs to someone else, or lies on a read-only disk, opens too.
+    """
+    with TemporaryDirectory(prefix="pasa-index-") as links:
+        for file in folder.iterdir():
+            if not file.name.endswith(".lock"):
+                (Path(links) / file.name).symlink_to(file.absolute())
+        index = tantivy.Index.open(links)
+        index.config_reader("manual")  # a finished index never changes: no thread to watch it
+        index.reload()
+        return index, index.searcher()
+
+
 class TextIndex:
     """Searches a finished index. Safe from any number of threads."""
 
@@ -83,10 +107,7 @@ class TextIndex:
         """Raises LibraryError when the index is missing or damaged."""
         self._analyzer = _analyzer()
         try:
-            index = tantivy.Index.open(str(folder))
-            index.config_reader("manual")  # a finished index never changes: no thread to watch it
-            index.reload()
-            self._searcher = index.searcher()
+            index, self._searcher = _open(folder)
         except (ValueError, OSError) as error:
             raise LibraryError(f"{folder} is damaged ({error}): build the library again with --fresh") from error
         self._folder = folder
