@@ -14,31 +14,47 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+# When a batch failed and so many of its items fail alone too, the model or service is down: the rest is not tried.
+MAX_FAILURES_IN_A_ROW = 3
+
+
 class Batcher(Generic[T, R]):
     """`await submit(item)` gives `call([..., item, ...])`'s answer to that item.
 
-    One batch is under way at a time, in `executor`; what arrives meanwhile forms the next one, in order of arrival. If
-    a batch fails, its items are asked one by one, so that a bad item costs itself alone.
+    At most `at_once` batches are under way, in `executor`; what arrives meanwhile forms the next one, in order of
+    arrival. A batch waits `linger_seconds` for items that come close together. If a batch fails, its items are asked
+    one by one, so that a bad item costs itself alone.
     """
 
-    def __init__(self, call: Callable[[Sequence[T]], Sequence[R]], executor: Executor, max_batch: int) -> None:
+    def __init__(
+        self,
+        call: Callable[[Sequence[T]], Sequence[R]],
+        executor: Executor,
+        max_batch: int,
+        at_once: int = 1,
+        linger_seconds: float = 0.0,
+    ) -> None:
         self._call = call
         self._executor = executor
         self._max_batch = max_batch
+        self._at_once = at_once
+        self._linger_seconds = linger_seconds
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: T) -> R:
         """The answer to `item`; raises the PasaError that it alone ends in."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+        if len(self._workers) < self._at_once:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
         return await answer
 
     async def _work(self) -> None:
         while self._waiting:
-            await asyncio.sleep(0)  # coroutines that are ready in this turn join the batch
+            await asyncio.sleep(self._linger_seconds)  # at 0: coroutines that are ready in this turn join the batch
             batch: list[tuple[T, asyncio.Future[R]]] = []
             while self._waiting and len(batch) < self._max_batch:
                 item, answer = self._waiting.popleft()
@@ -48,22 +64,33 @@ class Batcher(Generic[T, R]):
                 await self._answer(batch)
 
     async def _answer(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            results = await loop.run_in_executor(self._executor, self._call, [item for item, _ in batch])
-        except PasaError as error:
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
-                return
-            for one in batch:
-                await self._answer([one])
-        except Exception as error:  # noqa: BLE001 - a bug in a model must reach every caller, not hang them
+        error = await self._ask(batch)
+        if error is None:
+            return
+        if len(batch) == 1 or not isinstance(error, PasaError):
             for _, answer in batch:
                 _fail(answer, error)
-        else:
-            for (_, answer), result in zip(batch, results, strict=True):
-                if not answer.done():
-                    answer.set_result(result)
+            return
+        failures_in_a_row = 0
+        for item, answer in batch:
+            if failures_in_a_row < MAX_FAILURES_IN_A_ROW:
+                alone = await self._ask([(item, answer)])
+                failures_in_a_row = 0 if alone is None else failures_in_a_row + 1
+                error = alone or error
+            _fail(answer, error)
+
+    async def _ask(self, batch: list[tuple[T, asyncio.Future[R]]]) -> Exception | None:
+        """Asks for a batch and hands out its answers; gives back why there are none."""
+        items = [item for item, _ in batch]
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._call, items)
+            pairs = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001 - a bug in a model must reach every caller, not hang them
+            return error
+        for (_, answer), result in pairs:
+            if not answer.done():
+                answer.set_result(result)
+        return None
 
 
 def _fail(answer: asyncio.Future[R], error: Exception) -> None:

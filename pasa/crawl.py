@@ -25,6 +25,7 @@ from pasa.prompts import search_request
 from pasa.query import Query
 from pasa.result_tree import Node
 from pasa.selector import Selector
+from pasa.tools.base import SearchHit
 from pasa.workers import Workers
 
 T = TypeVar("T")
@@ -134,6 +135,7 @@ class Crawl:
         end_date = self.query.end_date
         try:
             hits = await self._shared.workers.search(query, self._settings.search_papers, end_date)
+            self._fetch_ahead(hits)
             looked_up = await self._each([self._by_id(h.arxiv_id) for h in hits if h.paper is None and h.arxiv_id])
         except ToolError as error:
             self._problem("search: failed", f"{query}: {error}")
@@ -141,6 +143,14 @@ class Crawl:
         by_id = {paper.arxiv_id: paper for paper in looked_up if paper}
         papers = [hit.paper or by_id.get(hit.arxiv_id) for hit in hits]
         return self._heard_of([Found(p, p.title) for p in papers if p is not None], query, check_date=True)
+
+    def _fetch_ahead(self, hits: Sequence[SearchHit]) -> None:
+        """Begins to fetch the pages that the first expand layer will want: those of every hit, if it takes all."""
+        takes_all = self._settings.expand_layers > 0 and self._settings.first_layer_expand_papers is None
+        if takes_all and not self._budget.counts:
+            for hit in hits:
+                if hit.paper is None and hit.arxiv_id:
+                    self._page(Paper(hit.title, arxiv_id=hit.arxiv_id))
 
     async def _by_id(self, arxiv_id: str) -> Paper | None:
         try:
@@ -207,9 +217,10 @@ class Crawl:
         return Draft(node, request, reply, parsed, list(zip(parsed.moves, found, strict=True)))
 
     def _page(self, paper: Paper) -> asyncio.Task[tuple[Section, ...] | None]:
-        if paper.key not in self._shared.pages:
-            self._shared.pages[paper.key] = asyncio.create_task(self._fetch_page(paper))
-        return self._shared.pages[paper.key]
+        key = paper.key if paper.sections is None else f"{paper.key} with sections"
+        if key not in self._shared.pages:
+            self._shared.pages[key] = asyncio.create_task(self._fetch_page(paper))
+        return self._shared.pages[key]
 
     async def _fetch_page(self, paper: Paper) -> tuple[Section, ...] | None:
         if paper.sections is not None:

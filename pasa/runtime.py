@@ -27,7 +27,8 @@ from pasa.workers import Workers
 class PaperAgent:
     """Finds papers for questions. Safe to use from several threads at once: their model calls share batches.
 
-    `choose_papers` picks the papers of a layer that are expanded; RL gives its own.
+    `choose_papers` picks the papers of a layer that are expanded; RL gives its own. `look_ups_at_once`: batches of
+    metadata and of references under way at once; arXiv's API takes one request at a time.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class PaperAgent:
         source: PaperSource,
         settings: AgentSettings | None = None,
         choose_papers: ChoosePapers = next_to_expand,
+        look_ups_at_once: int = 1,
     ) -> None:
         self.settings = settings or AgentSettings()
         self._choose_papers = choose_papers
-        self._workers = Workers(generator, scorer, engine, source, self.settings.threads_num)
+        self._workers = Workers(generator, scorer, engine, source, self.settings.threads_num, look_ups_at_once)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pasa-loop", daemon=True)
         self._thread.start()

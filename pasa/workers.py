@@ -16,13 +16,21 @@ from pasa.tools.base import PaperSource, SearchEngine, SearchHit
 # Most items of one batch. Models split further by their own memory; look-ups by what their service takes at once.
 MAX_PROMPTS = 64
 MAX_LOOK_UPS = 100
+# How long look-ups wait for others to share their request; a request to arXiv's API takes its turn of seconds.
+LINGER_SECONDS = 0.02
 
 
 class Workers:
     """Async access to the models and tools of an agent; belongs to one event loop, shared by all its runs."""
 
     def __init__(
-        self, generator: Generator, scorer: Scorer, engine: SearchEngine, source: PaperSource, threads_num: int
+        self,
+        generator: Generator,
+        scorer: Scorer,
+        engine: SearchEngine,
+        source: PaperSource,
+        threads_num: int,
+        look_ups_at_once: int,
     ) -> None:
         self._engine = engine
         self._source = source
@@ -30,13 +38,15 @@ class Workers:
         crawler_thread = ThreadPoolExecutor(1, "pasa-crawler")
         same_model: object = scorer is generator
         selector_thread = crawler_thread if same_model else ThreadPoolExecutor(1, "pasa-selector")
-        ids_thread, references_thread = ThreadPoolExecutor(1, "pasa-ids"), ThreadPoolExecutor(1, "pasa-references")
-        self._executors = [self._pool, crawler_thread, selector_thread, ids_thread, references_thread]
+        look_ups = ThreadPoolExecutor(2 * look_ups_at_once, "pasa-look-ups")
+        self._executors = [self._pool, crawler_thread, selector_thread, look_ups]
         self._generate = Batcher(_generate_with(generator), crawler_thread, MAX_PROMPTS)
         self._score: Batcher[SelectRequest, float] = Batcher(scorer.score, selector_thread, MAX_PROMPTS)
-        self._ids: Batcher[str, Paper | None] = Batcher(self._papers_by_id, ids_thread, MAX_LOOK_UPS)
+        self._ids: Batcher[str, Paper | None] = Batcher(
+            self._papers_by_id, look_ups, MAX_LOOK_UPS, look_ups_at_once, LINGER_SECONDS
+        )
         self._references: Batcher[Reference, Paper | None] = Batcher(
-            source.papers_by_reference, references_thread, MAX_LOOK_UPS
+            source.papers_by_reference, look_ups, MAX_LOOK_UPS, look_ups_at_once, LINGER_SECONDS
         )
 
     async def generate(self, request: CrawlRequest, sampling: Sampling) -> Reply:
