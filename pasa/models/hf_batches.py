@@ -13,18 +13,23 @@ from pasa.models.hf_loading import first_line
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# A row shorter than this share of its batch's longest opens the next batch: beyond it padding outweighs the row.
+SHORTEST_SHARE = 0.5
 # How torch's CPU allocator words its failure; on a GPU it has a class of its own.
 _CPU_OUT_OF_MEMORY = "can't allocate memory"
 
 
-def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Indices in order of falling length (ties: as given), so that batches pad little and the largest comes first."""
-    return sorted(range(len(lengths)), key=lambda i: -lengths[i])
+def like_length_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Indices in batches of at most `size`, longest first (ties: as given), none much shorter than its batch's longest.
 
-
-def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """`items` in runs of `size`; the last may be shorter."""
-    return [items[i : i + size] for i in range(0, len(items), size)]
+    The largest batch comes first, so that memory that does not suffice shows at once.
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not batches or len(batches[-1]) == size or lengths[i] < SHORTEST_SHARE * lengths[batches[-1][0]]:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
 
 
 def pad_left(

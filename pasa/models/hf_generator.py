@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from pasa.models.base import CrawlRequest, ModelUsage, Reply, Sampling
-from pasa.models.hf_batches import chunks, longest_first, pad_left, run_halving
+from pasa.models.hf_batches import like_length_batches, pad_left, run_halving
 from pasa.models.hf_decoding import SeededSampling, StopAfterText
 from pasa.models.hf_loading import Attention, Dtype, LoadedModel, load_checkpoint
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS, Truncation, chat_text, encode_prompts
@@ -75,7 +75,7 @@ class HuggingFaceGenerator:
         prompts = self.encode(requests, sampling.max_new_tokens)
         seeds = row_seeds(sampling, prompts)
         replies: list[Reply | None] = [None] * len(requests)
-        for batch in chunks(longest_first([len(ids) for ids in prompts]), self._batch_size):
+        for batch in like_length_batches([len(ids) for ids in prompts], self._batch_size):
             answers = run_halving(lambda rows: self._batch(rows, prompts, seeds, sampling), batch)
             for i, reply in zip(batch, answers, strict=True):
                 replies[i] = reply

@@ -7,30 +7,43 @@ from collections.abc import Sequence
 import torch
 
 from pasa.models.base import ModelUsage, SelectRequest
-from pasa.models.hf_batches import chunks, longest_first, pad_left, run_halving
+from pasa.models.hf_batches import like_length_batches, pad_left, run_halving
 from pasa.models.hf_loading import Attention, Dtype, LoadedModel, load_checkpoint, true_token_id
+from pasa.models.hf_packed import can_pack, pack_prompts, packed_logits, remember_prefix
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS, Truncation, encode_prompts
 
-DEFAULT_BATCH_SIZE = 8
+# Tokens of one forward pass. On two CPU cores 1,024 to 4,096 were equally fast (benchmarks/selector_scoring.py), so
+# the smallest memory wins; a GPU needs more to be busy.
+CPU_TOKENS_PER_PASS = 1024
+GPU_TOKENS_PER_PASS = 16384
 
 
 class HuggingFaceScorer:
-    """Scores = softmax over the whole vocabulary at the first generated position, read at `True` (PAPER.md)."""
+    """Scores = softmax over the whole vocabulary at the first generated position, read at `True` (PAPER.md).
+
+    The raw prompt, no chat template. The prompts of one query go through the model without padding, and what they
+    begin with alike goes through it once (hf_packed). Where a model cannot do that (`packs` is False), batches of
+    like length, padded on the left, give the same scores.
+    """
 
     def __init__(
         self,
         loaded: LoadedModel,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        tokens_per_pass: int | None = None,
         max_prompt_tokens: int = MAX_PROMPT_TOKENS,
         truncation: Truncation = "abstract",
+        pack: bool = True,
     ) -> None:
+        """`tokens_per_pass`: prompt tokens in one forward pass, None = by device; `pack` False: always pad."""
         self.name = loaded.name
-        self.description = loaded.description
         self.usage = ModelUsage()
         self.model = loaded.model
         self.tokenizer = loaded.tokenizer
+        self.packs = pack and can_pack(loaded.model)
+        self.description = f"{loaded.description}, {'packed prompts' if self.packs else 'padded batches'}"
         self._true_id = true_token_id(loaded.tokenizer)
-        self._batch_size = batch_size
+        on_gpu = loaded.model.device.type != "cpu"
+        self._tokens_per_pass = tokens_per_pass or (GPU_TOKENS_PER_PASS if on_gpu else CPU_TOKENS_PER_PASS)
         self._max_prompt_tokens = max_prompt_tokens
         self._truncation = truncation
 
@@ -41,28 +54,29 @@ class HuggingFaceScorer:
         device: str = "auto",
         dtype: Dtype = "auto",
         attention: Attention = "auto",
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        tokens_per_pass: int | None = None,
         max_prompt_tokens: int = MAX_PROMPT_TOKENS,
         truncation: Truncation = "abstract",
+        pack: bool = True,
     ) -> HuggingFaceScorer:
+        """The scorer of the checkpoint at `path`; settings and errors as in `load_checkpoint`."""
         loaded = load_checkpoint(path, device, dtype, attention)
-        return cls(loaded, batch_size, max_prompt_tokens, truncation)
+        return cls(loaded, tokens_per_pass, max_prompt_tokens, truncation, pack)
 
     def score(self, requests: Sequence[SelectRequest]) -> list[float]:
-        """One score in [0, 1] a request, in order. Raises ModelError."""
+        """One score in [0, 1] a request, in order; any mix of queries. Raises ModelError."""
         prompts = self.encode(requests)
         scores = [0.0] * len(requests)
-        for batch in chunks(longest_first([len(ids) for ids in prompts]), self._batch_size):
-            for i, score in zip(
-                batch, run_halving(lambda rows: self._padded([prompts[i] for i in rows]), batch), strict=True
-            ):
+        for group in self._groups(requests):
+            run = self._packed if self.packs else self._padded
+            for i, score in zip(group, run([prompts[i] for i in group]), strict=True):
                 scores[i] = score
         self.usage.requests += len(requests)
         self.usage.prompt_tokens += sum(map(len, prompts))
         return scores
 
     def encode(self, requests: Sequence[SelectRequest]) -> list[list[int]]:
-        """The token ids that the model reads for each request: the raw prompt, no chat template."""
+        """The token ids that the model reads for each request."""
         return encode_prompts(
             self.tokenizer,
             [request.prompt for request in requests],
@@ -71,10 +85,42 @@ class HuggingFaceScorer:
             self._truncation,
         )
 
+    def _groups(self, requests: Sequence[SelectRequest]) -> list[list[int]]:
+        """Indices of requests to run together: by query where they are packed (queries asked about once: together)."""
+        if not self.packs:
+            return [list(range(len(requests)))] if requests else []
+        by_query: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            by_query.setdefault(request.query, []).append(i)
+        alone = [group[0] for group in by_query.values() if len(group) == 1]
+        return [group for group in by_query.values() if len(group) > 1] + ([alone] if alone else [])
+
+    def _packed(self, prompts: list[list[int]]) -> list[float]:
+        """Scores of prompts that begin alike, in order."""
+        packs = pack_prompts(prompts, self._tokens_per_pass)
+        (memory,) = run_halving(lambda prefixes: [remember_prefix(self.model, prefixes[0])], [packs[0].prefix])
+
+        def scores_after_prefix(rests: Sequence[tuple[int, ...]]) -> list[float]:
+            return self._scores(packed_logits(self.model, rests, memory))
+
+        return [score for pack in packs for score in run_halving(scores_after_prefix, pack.rests)]
+
     def _padded(self, prompts: list[list[int]]) -> list[float]:
+        lengths = [len(ids) for ids in prompts]
+        scores = [0.0] * len(prompts)
+        for batch in like_length_batches(lengths, max(1, self._tokens_per_pass // max(lengths))):
+            for i, score in zip(batch, run_halving(self._padded_batch, [prompts[i] for i in batch]), strict=True):
+                scores[i] = score
+        return scores
+
+    def _padded_batch(self, prompts: Sequence[list[int]]) -> list[float]:
         ids, mask, positions = pad_left(prompts, int(self.tokenizer.pad_token_id or 0), self.model.device)
         with torch.inference_mode():
-            logits = self.model(
+            output = self.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1
-            ).logits[:, -1]  # [B, V]
+            )
+        return self._scores(output.logits[:, -1])
+
+    def _scores(self, logits: torch.Tensor) -> list[float]:
+        """The probability of `True` in each row of logits [prompts, vocabulary]."""
         return logits.float().softmax(-1)[:, self._true_id].tolist()
