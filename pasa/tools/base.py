@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -51,3 +53,19 @@ class PaperSource(Protocol):
     def papers_by_reference(self, references: Sequence[Reference]) -> list[Paper | None]:
         """The paper that each reference means, in order; None where the source cannot tell."""
         ...
+
+
+class FailureCount:
+    """Items that a source was asked for and could not look up, by reason; what is counted here is not "not found"."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, reason: str, items: int) -> None:
+        with self._lock:
+            self._counts[reason] += items
+
+    def snapshot(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)

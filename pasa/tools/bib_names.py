@@ -1,0 +1,97 @@
+"""Where a bibliography entry's list of names ends."""
+
+from __future__ import annotations
+
+import re
+
+_PARTICLES = frozenset(
+    {"van", "von", "de", "der", "den", "da", "di", "du", "la", "le", "del", "della", "dos", "el", "al", "bin", "ten"}
+    | {"ter", "y", "zu", "af", "st.", "ibn", "van't", "'t", "do", "e", "dal", "ben"}
+)
+_SUFFIXES = frozenset({"jr.", "jr", "sr.", "sr", "ii", "iii", "iv", "phd"})
+_INITIALS = re.compile(r"(?:[^\W\d_]{1,2}\.[-‐–]?)+|[A-Z]{1,3}|(?:[A-Z]-[A-Z])")
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’`\-‐–.])*")
+_ET_AL = re.compile(r"(?:and\s+)?(?:et\.?\s+al\.?|others|et\s+alii)", re.IGNORECASE)
+_AND = re.compile(r"(?:^|\s+)(?:and|&|und|et)\s+(?!al\b)")
+_EDITORS = re.compile(r"\(?(?:eds?\.?|editors?)\)?\.?", re.IGNORECASE)
+_LONGEST_NAME = 5  # words
+# What may follow a list of names: "(2010). ", "(2010), ", ", 2010. ", ": ", ". ".
+_YEAR_AFTER = re.compile(r"[\s,.]*\(\s*(?:19|20)\d\d[a-z]?[^)]*\)[\s,.:]*|[\s,.]+(?:19|20)\d\d[a-z]?\s*[.,:]\s+")
+_COLON = re.compile(r":\s+")
+_SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=\S)")
+
+
+def is_name_list(text: str) -> bool:
+    """Whether `text` is nothing but names of people, in any of the usual orders."""
+    text = text.strip(" ,;:&").removesuffix(" and")
+    if not text:
+        return False
+    parts = [part for piece in re.split(r"[,;]", text) for part in _AND.split(piece) if part.strip(" .")]
+    return bool(parts) and all(_is_name(part) or _is_aside(part) for part in parts)
+
+
+def names_end(text: str) -> int:
+    """The position in `text` at which its leading names (and a year after them) end; 0 if it begins with none."""
+    for mark in (_YEAR_AFTER, _COLON, _SENTENCE):
+        for match in mark.finditer(text):
+            names = text[: match.start()]
+            if is_name_list(names) and not (mark is _COLON and _ends_unlike(names)):
+                return match.end()
+            if mark is not _SENTENCE:
+                break
+    return _comma_names_end(text)
+
+
+def _ends_unlike(names: str) -> bool:
+    """Whether names with initials end in a word without: "Z. Wu, R. Tóth, Smoke" is followed by a title's rest."""
+    parts = [p for piece in re.split(r"[,;]", names) for p in _AND.split(piece) if p.strip(" .")]
+    return any(map(_has_initials, parts)) and not (_has_initials(parts[-1]) or _is_aside(parts[-1]))
+
+
+def _comma_names_end(text: str) -> int:
+    """The end of names that only commas part from the title: "W. Kehl, F. Tombari, Making detection great, in: ..."."""
+    pieces = list(re.finditer(r"[^,;]+[,;]?\s*", text))
+    end, initials_seen, closed = 0, False, False
+    for n, piece in enumerate(pieces):
+        words = piece.group().strip(" ,;")
+        parts = [p for p in _AND.split(words) if p.strip()]
+        if not parts or not all(_is_name(p) or _is_aside(p) for p in parts):
+            break
+        has_initials = any(_has_initials(p) or _is_aside(p) for p in parts)
+        followed_by_initials = n + 1 < len(pieces) and _is_initials(pieces[n + 1].group().strip(" ,;"))
+        if not has_initials and not followed_by_initials and (initials_seen or closed or len(parts[0].split()) == 1):
+            break
+        initials_seen |= has_initials
+        end = piece.end()
+        closed |= len(parts) > 1 or bool(_AND.match(words))
+        if closed and not followed_by_initials:
+            break
+    return end if end < len(text) else 0
+
+
+def _is_name(part: str) -> bool:
+    words = part.split()
+    if not 1 <= len(words) <= _LONGEST_NAME:
+        return False
+    return all(_is_name_word(word) for word in words) and any(word.lower() not in _PARTICLES for word in words)
+
+
+def _is_name_word(word: str) -> bool:
+    if word.lower() in _PARTICLES or word.lower() in _SUFFIXES or _INITIALS.fullmatch(word):
+        return True
+    return bool(_WORD.fullmatch(word)) and (word[0].isupper() or not word[0].islower() or "-" in word)
+
+
+def _is_aside(part: str) -> bool:
+    part = part.strip()
+    return bool(_ET_AL.fullmatch(part) or _EDITORS.fullmatch(part)) or part.lower() in _SUFFIXES
+
+
+def _has_initials(part: str) -> bool:
+    return any(_INITIALS.fullmatch(word) and "." in word for word in part.split())
+
+
+def _is_initials(part: str) -> bool:
+    first = _AND.split(part)[0]
+    words = first.split()
+    return bool(words) and all(_INITIALS.fullmatch(word) or word.lower() in _PARTICLES for word in words)
