@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dotenv import load_dotenv
 
@@ -29,6 +29,9 @@ from pasa.tools.local import LibrarySearch, LibrarySource
 from pasa.tools.pages import HtmlSource
 from pasa.tools.serper import SerperSearch
 from pasa.tools.service_urls import ServiceUrls, http_settings
+
+if TYPE_CHECKING:
+    from pasa.models.openai_client import Connection
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "data" / "demo" / "papers.jsonl"
@@ -83,7 +86,7 @@ def assemble(settings: Settings, note: Note | None = None, config: Path | None =
     tell = note or (lambda _: None)
     with ExitStack() as parts:
         engine_choice = choose_engine(settings.tools, arxiv_answers)
-        engine, source, library = _tools(settings.tools, engine_choice, parts)
+        engine, source, library = _tools(settings, engine_choice, parts)
         tell(f"engine: {engine_choice.name} ({engine_choice.reason})")
         if engine_choice.name == "demo":
             tell(_how_to_go_live())
@@ -131,17 +134,18 @@ def arxiv_answers(tools: ToolSettings) -> bool:
     return True
 
 
-def _tools(tools: ToolSettings, choice: Choice, parts: ExitStack) -> tuple[SearchEngine, PaperSource, Library | None]:
+def _tools(settings: Settings, choice: Choice, parts: ExitStack) -> tuple[SearchEngine, PaperSource, Library | None]:
+    tools, agent = settings.tools, settings.agent
     if choice.name in ("library", "demo"):
         path = DEMO if choice.name == "demo" else Path(tools.library or BUILT_LIBRARY)
-        library = parts.enter_context(Library.open(path))
-        return LibrarySearch(library), LibrarySource(library), library
+        local = parts.enter_context(Library.open(path))
+        return LibrarySearch(local, agent.undated), LibrarySource(local), local
     client = parts.enter_context(HttpClient(_http(tools)))
     urls = _urls(tools)
     arxiv = ArxivSource(client, urls.arxiv_api)
     live = HtmlSource(client, arxiv, urls.arxiv_html, urls.ar5iv)
-    local = Path(tools.library) if tools.library else BUILT_LIBRARY
-    library = parts.enter_context(Library.open(local)) if tools.library or local.exists() else None
+    place = Path(tools.library) if tools.library else BUILT_LIBRARY
+    library = parts.enter_context(Library.open(place)) if tools.library or place.exists() else None
     source: PaperSource = ChainedSource([LibrarySource(library), live]) if library else live
     if choice.name == "arxiv":
         return ArxivSearch(client, urls.arxiv_api), source, library
@@ -217,13 +221,7 @@ def _generator(path: str, models: ModelSettings, library: Library | None) -> Gen
         return OpenAIGenerator(_server_model(path), **_server(models))
     from pasa.models.huggingface import HuggingFaceGenerator
 
-    return HuggingFaceGenerator.load(
-        path,
-        models.device,
-        models.dtype,
-        models.attention,
-        batch_size=models.batch_size,  # type: ignore[arg-type]
-    )
+    return HuggingFaceGenerator.load(path, models.device, models.dtype, models.attention, models.batch_size)
 
 
 def _scorer(path: str, models: ModelSettings, library: Library | None) -> Scorer:
@@ -237,7 +235,7 @@ def _scorer(path: str, models: ModelSettings, library: Library | None) -> Scorer
         return OpenAIScorer(_server_model(path), **_server(models))
     from pasa.models.huggingface import HuggingFaceScorer
 
-    return HuggingFaceScorer.load(path, models.device, models.dtype, models.attention)  # type: ignore[arg-type]
+    return HuggingFaceScorer.load(path, models.device, models.dtype, models.attention)
 
 
 def _server_model(path: str) -> str:
@@ -247,11 +245,12 @@ def _server_model(path: str) -> str:
     return model
 
 
-def _server(models: ModelSettings) -> dict[str, Any]:
+def _server(models: ModelSettings) -> Connection:
+    from pasa.models.openai_client import Prices
+
     return {
         "base_url": models.api_base,
         "timeout_seconds": models.api_timeout_seconds,
         "concurrency": models.api_concurrency,
-        "price_per_million_prompt_tokens": models.price_per_million_prompt_tokens,
-        "price_per_million_reply_tokens": models.price_per_million_reply_tokens,
+        "prices": Prices(models.price_per_million_prompt_tokens, models.price_per_million_reply_tokens),
     }
