@@ -11,13 +11,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# arXiv identifier scheme: https://info.arxiv.org/help/arxiv_identifier.html
-_NEW_ID = r"\d{4}\.\d{4,5}"
-_OLD_ID = r"[a-z][a-z\-]*(?:\.[A-Z]{2})?/\d{7}"
-_ID_IN_TEXT = re.compile(rf"(?<![\d.])({_NEW_ID}|{_OLD_ID})(?:v\d+)?(?![\d])", re.IGNORECASE)
-_ID_ALONE = re.compile(rf"(?:arxiv:)?({_NEW_ID}|{_OLD_ID})(?:v\d+)?", re.IGNORECASE)
-_ID_IN_URL = re.compile(rf"arxiv\.org/(?:abs|pdf|html|format|src)/({_NEW_ID}|{_OLD_ID})", re.IGNORECASE)
-_DATE = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?")
+# arXiv identifier scheme: https://info.arxiv.org/help/arxiv_identifier.html. The archives that gave out ids of the old
+# form are a closed list; without it "ieee.org/document/9157636" reads as an id.
+_OLD_ARCHIVES = (
+    "acc-phys|adap-org|alg-geom|ao-sci|astro-ph|atom-ph|bayes-an|chao-dyn|chem-ph|cmp-lg|comp-gas|cond-mat|cs|dg-ga|"
+    "funct-an|gr-qc|hep-ex|hep-lat|hep-ph|hep-th|math-ph|math|mtrl-th|nlin|nucl-ex|nucl-th|patt-sol|physics|plasm-ph|"
+    "q-alg|q-bio|quant-ph|solv-int|stat|supr-con"
+)
+_ID = rf"(\d{{4}}\.\d{{4,5}}|\b(?:{_OLD_ARCHIVES})(?:\.[a-z\-]+)?/\d{{7}})(?:v\d+)?"
+_FLAGS = re.IGNORECASE | re.ASCII
+_ID_ALONE = re.compile(rf"(?:arxiv:)?{_ID}", _FLAGS)
+_ID_IN_URL = re.compile(rf"arxiv\.org/(?:abs|pdf|html|format|src)/{_ID}(?!\d)", _FLAGS)
+_ID_IN_TEXT = re.compile(
+    rf"(?:(?<![\d.])|(?<=arxiv\.)){_ID}(?!\d)", _FLAGS
+)  # "arxiv.": DOIs, 10.48550/arXiv.2501.10120
+_DATE = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?", re.ASCII)
 
 
 def title_key(title: str) -> str:
@@ -31,11 +39,12 @@ def title_key(title: str) -> str:
 def parse_arxiv_id(text: str) -> str | None:
     """The arXiv id that `text` is ("2501.10120v2", "arXiv:cs/0112017", an arxiv.org URL), without its version.
 
-    None when `text` is anything else.
+    An id of the old form comes back as arXiv's records spell it: archive in lower case, no subject class
+    (math.GT/0309136 is math/0309136). None when `text` is anything else.
     """
     text = text.strip()
     match = _ID_ALONE.fullmatch(text) or _ID_IN_URL.search(text)
-    return match.group(1) if match else None
+    return _spelled(match.group(1)) if match else None
 
 
 def find_arxiv_id(text: str) -> str | None:
@@ -43,13 +52,18 @@ def find_arxiv_id(text: str) -> str | None:
     match = _ID_IN_URL.search(text)
     if match is None and "arxiv" in text.lower():
         match = _ID_IN_TEXT.search(text)
-    return match.group(1) if match else None
+    return _spelled(match.group(1)) if match else None
+
+
+def _spelled(arxiv_id: str) -> str:
+    archive, slash, number = arxiv_id.rpartition("/")
+    return archive.split(".")[0].lower() + slash + number
 
 
 def arxiv_id_month(arxiv_id: str) -> str | None:
     """The month an arXiv id was given out, "YYYY-MM"; None for an id that states none."""
     digits = arxiv_id.rsplit("/", 1)[-1][:4]
-    if not digits.isdigit() or not 1 <= int(digits[2:]) <= 12:
+    if not re.fullmatch("[0-9]{4}", digits) or not 1 <= int(digits[2:]) <= 12:
         return None
     year = int(digits[:2])
     return f"{1900 + year if year >= 91 else 2000 + year}-{digits[2:]}"
@@ -107,8 +121,8 @@ class Paper:
 
     @property
     def key(self) -> str:
-        """What the paper is filed under: its arXiv id, else its title key."""
-        return self.arxiv_id or f"title:{self.title_key}"
+        """What the paper is filed under: its arXiv id, else its title key, else (no letter in it) its title."""
+        return self.arxiv_id or f"title:{self.title_key or self.title.strip()}"
 
     @property
     def url(self) -> str | None:
@@ -127,6 +141,14 @@ def sections_from_titles(sections: dict[str, list[str]]) -> tuple[Section, ...]:
     return tuple(Section(name, tuple(Reference(t) for t in titles)) for name, titles in sections.items())
 
 
+def references_by_section(sections: Iterable[Section]) -> dict[str, tuple[Reference, ...]]:
+    """Section name -> what is cited there; sections of the same name are read as one."""
+    cited: dict[str, tuple[Reference, ...]] = {}
+    for section in sections:
+        cited[section.name] = (*cited.get(section.name, ()), *section.references)
+    return cited
+
+
 def sections_to_titles(sections: Iterable[Section] | None) -> dict[str, list[str]]:
     """Upstream's form of sections, name -> cited titles."""
-    return {s.name: [r.title for r in s.references] for s in sections or ()}
+    return {name: [r.title for r in cited] for name, cited in references_by_section(sections or ()).items()}
