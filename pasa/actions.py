@@ -20,10 +20,9 @@ ActionKind = Literal["search", "expand", "stop"]
 # line ends, and one that no "[" follows is lost, as in the public agent (PAPER.md).
 ArgumentEnd = Literal["tag", "bracket"]
 
-_TAG = re.compile(r"\[\s*(search|expand|stop(?:search|expand)?)\s*\]", re.IGNORECASE)
-_OPEN_TAG_AT_END = re.compile(r"\[\s*(?:search|expand|stop)?\w*\s*$", re.IGNORECASE)
+_TAG = re.compile(r"\[\s*(search|expand|stop(?:search|expand)?)\s*\]", re.IGNORECASE | re.ASCII)
+_TAG_HEADS = ("search", "expand", "stopsearch", "stopexpand")
 _STOP_TEXT: dict[Kind, str] = {"search": "[StopSearch]", "expand": "[StopExpand]"}
-_SPACES = re.compile(r"\s+")
 
 
 class StopReason(Enum):
@@ -48,7 +47,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """A reply's usable actions in order, the stop last if there is one."""
+    """A reply's usable actions in order, the stop last if there is one ("bracket" reads on behind it)."""
 
     actions: tuple[Action, ...]
     stop: StopReason
@@ -98,9 +97,10 @@ def _argument_end(
         bracket = text.find("[", start)
         return (bracket, False) if bracket >= 0 else (limit, True)
     stretch = text[start:limit]
-    if limit == len(text) and (broken := _OPEN_TAG_AT_END.search(stretch)) and _is_tag_prefix(broken.group()):
+    bracket = stretch.rfind("[") if limit == len(text) else -1
+    if bracket >= 0 and _is_tag_head(stretch[bracket + 1 :]):
         problems["unclosed_action"] += 1
-        stretch = stretch[: broken.start()]
+        stretch = stretch[:bracket]
     lead = len(stretch) - len(stretch.lstrip())
     first_line = stretch[lead:].split("\n", 1)
     if len(first_line) == 2 and first_line[1].strip():
@@ -108,10 +108,9 @@ def _argument_end(
     return start + lead + len(first_line[0]), False
 
 
-def _is_tag_prefix(broken: str) -> bool:
-    """Whether `broken`, a "[" and letters at the end of a reply, can be the head of an action's tag."""
-    head = _SPACES.sub("", broken)[1:].lower()
-    return any(tag.startswith(head) for tag in ("search", "expand", "stopsearch", "stopexpand"))
+def _is_tag_head(after_bracket: str) -> bool:
+    """Whether what follows the last "[" of a reply can be the beginning of an action's tag."""
+    return any(tag.startswith(after_bracket.strip().lower()) for tag in _TAG_HEADS)
 
 
 def read_reply(
