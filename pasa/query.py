@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from pasa.errors import ConfigError
 
 # Upstream searches up to a week before the date of the paper a benchmark question was made from (PAPER.md).
 DAYS_BEFORE_PUBLICATION = 7
+
+# strptime would take "202411" for the first of January.
+_FULL_DATE = re.compile(r"([1-9]\d{3})(-?)(\d{2})\2(\d{2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,12 @@ def make_query(text: str, end_date: dt.date | None = None) -> Query:
 
 def parse_date(text: str, what: str = "date") -> dt.date:
     """The day that "YYYY-MM-DD" or "YYYYMMDD" names; raises ConfigError saying what is expected."""
-    for form in ("%Y-%m-%d", "%Y%m%d"):
-        try:
-            return dt.datetime.strptime(text.strip(), form).date()
-        except ValueError:
-            continue
+    match = _FULL_DATE.fullmatch(text.strip())
+    try:
+        if match:
+            return dt.date(int(match[1]), int(match[3]), int(match[4]))
+    except ValueError:
+        pass
     raise ConfigError(f"{what} {text!r} is not a date; write YYYY-MM-DD or YYYYMMDD")
 
 
@@ -50,7 +55,9 @@ def read_queries(path: Path, end_date: dt.date | None = None) -> list[Query]:
     with file, line and field.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split(
+            "\n"
+        )  # splitlines() cuts at U+2028, which JSON texts may hold
     except OSError as error:
         raise ConfigError(f"cannot read the input file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -66,6 +73,8 @@ def _read_row(line: str, where: str, end_date: dt.date | None) -> Query:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where} is not JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} is not JSON that can be read (nested too deep)") from error
     question = row.get("question") if isinstance(row, Mapping) else None
     if not isinstance(question, str) or not question.strip():
         raise ConfigError(f"{where}: `question` must be a text that is not empty")
