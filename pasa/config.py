@@ -69,8 +69,8 @@ class ModelSettings:
     crawler_path: str = "auto"  # auto = checkpoints/pasa-7b-crawler where it exists, else rules
     selector_path: str = "auto"
     device: str = "auto"
-    dtype: str = "auto"
-    attention: str = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
     batch_size: int = 8  # prompts the Crawler answers at once
     api_base: str | None = None  # of the OpenAI-compatible server; None = the client's own default
     api_timeout_seconds: float = 120.0
@@ -125,7 +125,12 @@ _MINIMUM = {
     "retries": 0,
     "arxiv_delay_seconds": 0,
     "page_delay_seconds": 0,
+    "select_threshold": 0,
+    "top_p": 0,
+    "ensemble_top_p": 0,
 }
+_MAXIMUM = {"select_threshold": 1, "top_p": 1, "ensemble_top_p": 1}
+_ABOVE_ZERO = {"timeout_seconds", "api_timeout_seconds"}
 
 
 def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -164,7 +169,7 @@ def _make(record: type[Any], values: Mapping[str, Any], where: str) -> Any:
     hints = typing.get_type_hints(record)
     for name, value in values.items():
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, 1)
+            near = difflib.get_close_matches(str(name), hints, 1)
             raise ConfigError(f"{where}: unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         _check(f"{where}.{name}", name, value, hints[name])
     return record(**{n: float(v) if hints[n] is float else v for n, v in values.items()})
@@ -182,8 +187,17 @@ def _check(where: str, name: str, value: Any, hint: Any) -> None:
     numeric = isinstance(value, int) and float in allowed
     if not numeric and not isinstance(value, tuple(allowed)):
         raise ConfigError(f"{where} is {value!r}; it takes {_spell(allowed)}")
-    if name in _MINIMUM and value is not None and not value >= _MINIMUM[name]:
+    if value is not None:
+        _check_range(where, name, value)
+
+
+def _check_range(where: str, name: str, value: Any) -> None:
+    if name in _MINIMUM and not value >= _MINIMUM[name]:  # "not >=" so that NaN is refused too
         raise ConfigError(f"{where} is {value!r}; it must be at least {_MINIMUM[name]}")
+    if name in _MAXIMUM and value > _MAXIMUM[name]:
+        raise ConfigError(f"{where} is {value!r}; it must be at most {_MAXIMUM[name]}")
+    if name in _ABOVE_ZERO and not value > 0:
+        raise ConfigError(f"{where} is {value!r}; it must be above 0")
 
 
 def _members(hint: Any) -> list[Any]:
