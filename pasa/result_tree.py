@@ -91,6 +91,8 @@ def unite(first: Node, second: Node) -> Node:
     """
     places = {node.paper.key: node for node in first.walk()}
     _hang(first, second, places)
+    if "touch_ids" in second.extra:
+        first.extra["touch_ids"] = list(dict.fromkeys([*first.extra.get("touch_ids", ()), *second.extra["touch_ids"]]))
     return first
 
 
@@ -104,4 +106,6 @@ def _hang(target: Node, other: Node, places: dict[str, Node]) -> None:
                 places[kid.paper.key] = place
                 branch.append(place)
                 target.children[name] = branch
+            elif kid.paper.sections and not place.paper.sections:  # only `second` read its page
+                place.paper, place.extra = kid.paper, kid.extra
             _hang(place, kid, places)
