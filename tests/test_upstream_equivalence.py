@@ -25,9 +25,9 @@ class Recorded:
     name = "recorded"
 
     def __init__(self):
-        recorded = json.loads(gzip.open(RUNS / "recorded.json.gz").read())
+        recorded = json.loads(gzip.decompress((RUNS / "recorded.json.gz").read_bytes()))
         self.hits, self.replies, self.scores = recorded["search"], recorded["replies"], recorded["scores"]
-        rows = [json.loads(line) for line in gzip.open(RUNS / "world.jsonl.gz", "rt")]
+        rows = [json.loads(line) for line in gzip.decompress((RUNS / "world.jsonl.gz").read_bytes()).splitlines()]
         papers = [
             Paper(
                 r["title"],
