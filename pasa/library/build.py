@@ -70,16 +70,14 @@ def build_library(
     progress: Progress | None = None,
     id2paper: str | Path | None = None,
     fresh: bool = False,
-    wait: bool = False,
 ) -> BuildReport:
     """Builds a library at `out` from `inputs` (pasa.library.ingest names the formats).
 
     A library already there is added to, rows of the same paper being merged; `fresh` replaces it. Whatever happens
-    on the way, `out` holds the old library until the new one is whole. While another build is writing `out`, this
-    one gives up, or with `wait` takes its turn. Raises LibraryError: a missing or unknown
-    input, an `out` that cannot be written, no paper in any input.
+    on the way, `out` holds the old library until the new one is whole. Raises
+    LibraryError: a missing or unknown input, an `out` that cannot be written or that another build is writing, no
+    paper in any input.
     """
-    started, out = time.monotonic(), Path(out)
     problems = Problems()
     readers = [PaperReader(Path(path), problems) for path in inputs]
     if not readers:
@@ -87,16 +85,28 @@ def build_library(
     ids = Path(id2paper) if id2paper else None
     if ids and not ids.is_file():
         raise LibraryError(f"{ids} is not a file: name upstream's id2paper.json")
-    generations.check_target(out)
-    with generations.writing(out, wait):
-        generations.remove_stale(out)
+    with generations.writing(Path(out)):
+        return build_alone(readers, Path(out), problems, progress, ids, fresh)
+
+
+def build_alone(
+    readers: Sequence[PaperReader],
+    out: Path,
+    problems: Problems,
+    progress: Progress | None = None,
+    id2paper: Path | None = None,
+    fresh: bool = False,
+) -> BuildReport:
+    """`build_library` for a caller that holds `generations.writing(out)`; `problems` are those of the readers."""
+    started = time.monotonic()
+    generations.remove_stale(out)
+    try:
         build = _Build(out, fresh, problems, progress or (lambda _: None))
-        try:
-            manifest = build.run(readers, ids)
-        except (sqlite3.Error, OSError) as error:
-            raise LibraryError(f"the library at {out} could not be written ({error}): is the disk full?") from error
-        finally:
-            generations.remove_stale(out)
+        manifest = build.run(readers, id2paper)
+    except (sqlite3.Error, OSError) as error:
+        raise LibraryError(f"the library at {out} could not be written ({error}): is the disk full?") from error
+    finally:
+        generations.remove_stale(out)
     counts = build.counts
     return BuildReport(
         manifest=manifest,
@@ -135,7 +145,7 @@ class _Build:
             self._fill(store, readers, id2paper)
             sums = store.counts()
             if not sums["papers"]:
-                raise LibraryError(f"no paper could be read from {', '.join(str(reader.path) for reader in readers)}")
+                raise LibraryError(_nothing_read(readers, self._problems))
             write_index(staging / INDEX_FOLDER, self._counted(store.index_rows(), sums["papers"]))
         finally:
             store.close()
@@ -179,3 +189,9 @@ class _Build:
             yield row
             if count % _PROGRESS_EVERY == 0 or count == total:
                 self._progress(BuildProgress("indexing", "", count, total, count))
+
+
+def _nothing_read(readers: Sequence[PaperReader], problems: Problems) -> str:
+    reasons = [*(f"{count.first}: {reason}" for reason, count in problems.skipped.items()), *problems.damaged.values()]
+    why = f" ({reasons[0]})" if reasons else ""
+    return f"no paper could be read from {', '.join(str(reader.path) for reader in readers)}{why}"

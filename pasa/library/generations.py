@@ -79,7 +79,11 @@ def _lock_shared(file: IO[bytes]) -> bool:
 
 @contextmanager
 def writing(root: Path, wait: bool = False) -> Iterator[None]:
-    """Makes the caller the library's only builder. Raises LibraryError where that cannot be."""
+    """Makes the caller the library's only builder, now or, with `wait`, when its turn comes.
+
+    Raises LibraryError where that cannot be.
+    """
+    _check_target(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / _WRITER_LOCK).open("w")
@@ -95,7 +99,7 @@ def writing(root: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def check_target(root: Path) -> None:
+def _check_target(root: Path) -> None:
     """Raises LibraryError if `root` holds anything that is not a library's, so that no build writes among it."""
     if root.exists() and not root.is_dir():
         raise LibraryError(f"{root} is a file: name a folder for the library")

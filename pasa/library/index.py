@@ -8,9 +8,11 @@ papers cover this gives recall@20/50/100 = .258/.317/.404; without function word
 from __future__ import annotations
 
 import datetime as dt
+import shutil
+import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple, cast
 
 import tantivy
@@ -26,6 +28,7 @@ _TITLE_BOOST = 2.0
 _MAX_QUERY_WORDS = 256  # distinct ones; a search takes time in proportion
 _NO_DAY = 0  # `day` of a paper without a date; real days are ordinals from 1
 _WRITER_HEAP_BYTES = 64_000_000
+_REMOVE_ATTEMPTS, _REMOVE_PAUSE_SECONDS = 5, 0.01
 _TIE_MARGIN = 16  # hits asked for beyond the limit, to see whether the last place is tied
 
 
@@ -90,14 +93,26 @@ def _open(folder: Path) -> tuple[tantivy.Index, tantivy.Searcher]:
     tantivy opens an index only where it can write a lock file, so it is shown links to the files in a folder of its
     own: a library that belongs to someone else, or lies on a read-only disk, opens too.
     """
-    with TemporaryDirectory(prefix="pasa-index-") as links:
+    links = Path(tempfile.mkdtemp(prefix="pasa-index-"))
+    try:
         for file in folder.iterdir():
             if not file.name.endswith(".lock"):
-                (Path(links) / file.name).symlink_to(file.absolute())
-        index = tantivy.Index.open(links)
+                (links / file.name).symlink_to(file.absolute())
+        index = tantivy.Index.open(str(links))
         index.config_reader("manual")  # a finished index never changes: no thread to watch it
         index.reload()
         return index, index.searcher()
+    finally:
+        _remove(links)
+
+
+def _remove(links: Path) -> None:
+    """Removes the folder, again if a thread that tantivy had started put its lock file there meanwhile."""
+    for _ in range(_REMOVE_ATTEMPTS):
+        shutil.rmtree(links, ignore_errors=True)
+        if not links.exists():
+            break
+        time.sleep(_REMOVE_PAUSE_SECONDS)
 
 
 class TextIndex:

@@ -84,6 +84,7 @@ class PaperReader:
                 yield from self._zip(file) if self.path.suffix.lower() == ".zip" else self._packed_lines(file)
         except _CUT_OFF as error:
             self._problems.damaged[self.path.name] = str(error) or type(error).__name__
+        self.done = self.total
 
     def _packed_lines(self, file: IO[bytes]) -> Iterator[Paper]:
         for paper in self._lines(_unpacked(file, self.path.suffix.lower())):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pasa.errors import LibraryError
 from pasa.library import generations
-from pasa.library.build import build_library
-from pasa.library.ingest import is_supported
-from pasa.library.manifest import FORMAT
+from pasa.library.build import build_alone
+from pasa.library.ingest import PaperReader, Problems, is_supported
+from pasa.library.manifest import FORMAT, read_manifest
 
 
 def default_cache_dir() -> Path:
@@ -26,11 +26,21 @@ def library_of_file(path: Path, cache_dir: Path | None = None) -> Path:
     """
     if not is_supported(path):
         raise LibraryError(f"{path} is neither a library nor a file of papers (.jsonl, .zip, ...)")
-    name = f"{path.name.split('.')[0]}-{_digest(path)}"
-    library = (cache_dir or default_cache_dir()) / name
-    if not generations.is_library(library):
-        build_library([path], library, wait=True)
+    library = (cache_dir or default_cache_dir()) / f"{path.name.split('.')[0]}-{_digest(path)}"
+    if not _is_whole(library):
+        problems = Problems()
+        with generations.writing(library, wait=True):
+            if not _is_whole(library):  # nobody built it while this one waited
+                build_alone([PaperReader(path, problems)], library, problems, fresh=True)
     return library
+
+
+def _is_whole(library: Path) -> bool:
+    try:
+        generation = generations.current_generation(library)
+        return generation is not None and read_manifest(generation) is not None
+    except LibraryError:
+        return False
 
 
 def _digest(path: Path) -> str:
