@@ -19,7 +19,7 @@ from pasa.display import choose_progress, note, print_ranking, summary
 from pasa.errors import ConfigError, PasaError, UserError
 from pasa.events import RunResult
 from pasa.query import Query, make_query, parse_date, read_queries
-from pasa.results import is_finished, ranking_json, slug, stats_json, tree_json, write_json
+from pasa.results import check_writable, is_finished, ranking_json, slug, stats_json, tree_json, write_json
 from pasa.runtime import PaperAgent
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -201,6 +201,8 @@ def _main(argv: Sequence[str]) -> int:
         note(f"{len(queries)} queries" + (f", {done} finished before" if done else ""))
     if not todo:
         return 0
+    if folder is not None:
+        check_writable(folder)
     with assemble(settings, None if args.quiet else note, config) as assembly:
         record = assembly.record
         if args.input_file:

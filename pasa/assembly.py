@@ -109,6 +109,8 @@ def assemble(settings: Settings, note: Note | None = None, config: Path | None =
 
 def choose_engine(tools: ToolSettings, probe: Callable[[ToolSettings], bool] | None) -> Choice:
     """Which engine `tools` means, and why; `probe` tells whether arXiv answers (None: taken as no)."""
+    if tools.engine == "demo" and tools.library:
+        raise ConfigError("--engine demo and --library exclude each other; leave one out")
     if tools.engine == "library" or (tools.engine == "auto" and tools.library):
         return Choice("library", tools.library or str(_shown(BUILT_LIBRARY)))
     if tools.engine == "serper" and not os.environ.get(SERPER_KEY):

@@ -63,6 +63,15 @@ def ranking_json(result: RunResult) -> list[dict[str, Any]]:
     ]
 
 
+def check_writable(folder: Path) -> None:
+    """Makes the folder; raises ConfigError where it cannot be made or written into."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(f"cannot write into {folder}: {error.strerror}; choose another --output_folder") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes the file whole or not at all. Raises ConfigError where it cannot be written."""
     try:
