@@ -42,7 +42,7 @@ class Block:
 
 
 _MARKS = " \t\n,.;:"
-_YEAR = re.compile(r"(?<![\d.:/])(?:19|20)\d\d(?![\d./])[a-z]?")
+_YEAR = re.compile(r"(?<![\d.:/])(?:19|20)\d\d(?![\d/]|\.\d)[a-z]?")
 _YEAR_ONLY = re.compile(r"[\s,.;]*\(?(?:(?:19|20)\d\d[a-z]?|n\.d\.|in press|to appear)\)?[\s,.;:]*", re.IGNORECASE)
 # A block that is no title whatever stands before it: an address, an identifier, a remark.
 _ASIDE = re.compile(

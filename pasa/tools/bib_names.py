@@ -66,7 +66,15 @@ def _comma_names_end(text: str) -> int:
         closed |= len(parts) > 1 or bool(_AND.match(words))
         if closed and not followed_by_initials:
             break
+    if 0 < end < len(text) and text[:end].strip(" ,;").split()[-1][-1] != ".":
+        end += _leading_initials(text[end:])
     return end if end < len(text) else 0
+
+
+def _leading_initials(piece: str) -> int:
+    """How many characters of "B. Learning to read" are the last author's initials ("Scribe, B. Learning to read")."""
+    match = re.match(r"(?:[A-Z]\.[-‐–]?\s*)+\s(?=\S)", piece)
+    return match.end() if match else 0
 
 
 def _is_name(part: str) -> bool:

@@ -33,12 +33,12 @@ class SerperSearch:
     def __init__(
         self, client: HttpClient, key: str, base_url: str = "https://google.serper.dev", keep_order: bool = True
     ) -> None:
-        if not key.strip():
-            raise RefusedError(
-                "Serper needs a key: set SERPER_API_KEY (get one at serper.dev) or choose another engine."
-            )
-        self._client = client
         self._key = key.strip()
+        if not self._key:
+            raise RefusedError("Serper needs a key: set SERPER_API_KEY (from serper.dev) or choose another engine.")
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise RefusedError("The Serper key has characters that no key has: check SERPER_API_KEY.")
+        self._client = client
         self._url = base_url.rstrip("/") + "/search"
         self._keep_order = keep_order
 
