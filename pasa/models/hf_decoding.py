@@ -37,10 +37,11 @@ def draw_tokens(
     if top_k is not None:
         probabilities, tokens = probabilities[:, :top_k], tokens[:, :top_k]
         probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-    before = probabilities.cumsum(-1) - probabilities
-    cumulative = (probabilities * (before < top_p)).cumsum(-1)
+    kept = probabilities.cumsum(-1) - probabilities < top_p  # [B, V], True = may be drawn
+    kept[:, 0] = True
+    cumulative = (probabilities * kept).cumsum(-1)
     place = torch.searchsorted(cumulative, draws[:, None] * cumulative[:, -1:], right=True)
-    last_kept = (before < top_p).sum(-1, keepdim=True) - 1
+    last_kept = kept.sum(-1, keepdim=True) - 1
     return tokens.gather(1, torch.minimum(place, last_kept)).squeeze(1)
 
 

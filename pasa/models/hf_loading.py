@@ -78,8 +78,8 @@ def load_checkpoint(
 
 def resolve_checkpoint(path: str) -> str:
     """`path` itself if it is a folder with a model or may be a hub name; raises CheckpointError otherwise."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
+    folder = Path(path.strip()).expanduser()
+    if path.strip() and folder.is_dir():
         if not (folder / CONFIG_FILE).is_file() and not (folder / ADAPTER_FILE).is_file():
             raise CheckpointError(f"{path} holds neither {CONFIG_FILE} nor {ADAPTER_FILE}: give a checkpoint's folder")
         return str(folder)
@@ -130,13 +130,17 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_dtype(dtype: Dtype, device: torch.device, location: str) -> torch.dtype:
-    """The number format that a setting means on `device`; see CPU_FLOAT32_MEMORY_SHARE."""
+def choose_dtype(dtype: Dtype, device: torch.device, location: str, memory_bytes: int | None = None) -> torch.dtype:
+    """The number format that a setting means on `device`; see CPU_FLOAT32_MEMORY_SHARE.
+
+    `memory_bytes`: how much memory to reckon with, None = this machine's.
+    """
     if dtype != "auto":
         return getattr(torch, dtype)
     if device.type != "cpu":
         return torch.bfloat16
-    fits = _float32_bytes(location) <= CPU_FLOAT32_MEMORY_SHARE * _memory_bytes()
+    memory = psutil.virtual_memory().total if memory_bytes is None else memory_bytes
+    fits = _float32_bytes(location) <= CPU_FLOAT32_MEMORY_SHARE * memory
     return torch.float32 if fits else torch.bfloat16
 
 
@@ -158,10 +162,6 @@ def _product(shape: list[int]) -> int:
     for size in shape:
         result *= size
     return result
-
-
-def _memory_bytes() -> int:
-    return int(psutil.virtual_memory().total)
 
 
 def choose_attention(attention: Attention, device: torch.device, dtype: torch.dtype) -> str:
