@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from pasa.errors import PasaError
 
 T = TypeVar("T")
 R = TypeVar("R")
-
+P = ParamSpec("P")
 
 # When a batch failed and so many of its items fail alone too, the model or service is down: the rest is not tried.
 MAX_FAILURES_IN_A_ROW = 3
@@ -47,21 +47,23 @@ class Batcher(Generic[T, R]):
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if len(self._workers) < self._at_once:
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work()))
         return await answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(self._linger_seconds)  # at 0: coroutines that are ready in this turn join the batch
-            batch: list[tuple[T, asyncio.Future[R]]] = []
-            while self._waiting and len(batch) < self._max_batch:
-                item, answer = self._waiting.popleft()
-                if not answer.cancelled():
-                    batch.append((item, answer))
-            if batch:
-                await self._answer(batch)
+        try:
+            while self._waiting:
+                await asyncio.sleep(self._linger_seconds)  # at 0: coroutines that are ready in this turn join the batch
+                batch: list[tuple[T, asyncio.Future[R]]] = []
+                while self._waiting and len(batch) < self._max_batch:
+                    item, answer = self._waiting.popleft()
+                    if not answer.cancelled():
+                        batch.append((item, answer))
+                if batch:
+                    await self._answer(batch)
+        finally:
+            # Here and not in a callback of the task: whoever was just answered may submit before callbacks run.
+            self._workers -= {asyncio.current_task()}
 
     async def _answer(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         error = await self._ask(batch)
@@ -73,6 +75,8 @@ class Batcher(Generic[T, R]):
             return
         failures_in_a_row = 0
         for item, answer in batch:
+            if answer.done():
+                continue
             if failures_in_a_row < MAX_FAILURES_IN_A_ROW:
                 alone = await self._ask([(item, answer)])
                 failures_in_a_row = 0 if alone is None else failures_in_a_row + 1
@@ -83,7 +87,7 @@ class Batcher(Generic[T, R]):
         """Asks for a batch and hands out its answers; gives back why there are none."""
         items = [item for item, _ in batch]
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._call, items)
+            results = await in_thread(self._executor, self._call, items)
             pairs = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 - a bug in a model must reach every caller, not hang them
             return error
@@ -91,6 +95,18 @@ class Batcher(Generic[T, R]):
             if not answer.done():
                 answer.set_result(result)
         return None
+
+
+async def in_thread(executor: Executor, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `call` gives, in a thread of `executor`."""
+
+    def guarded() -> R:
+        try:
+            return call(*args, **kwargs)
+        except StopIteration as error:  # no Future can hold it: whoever waits would wait for ever
+            raise RuntimeError(f"{call!r} raised StopIteration") from error
+
+    return await asyncio.get_running_loop().run_in_executor(executor, guarded)
 
 
 def _fail(answer: asyncio.Future[R], error: Exception) -> None:

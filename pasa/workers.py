@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
-from pasa.batcher import Batcher
+from pasa.batcher import Batcher, in_thread
 from pasa.models.base import CrawlRequest, Generator, Reply, Sampling, Scorer, SelectRequest
 from pasa.paper import Paper, Reference, Section
 from pasa.tools.base import PaperSource, SearchEngine, SearchHit
@@ -62,10 +61,10 @@ class Workers:
         return await self._references.submit(reference)
 
     async def search(self, query: str, limit: int, end_date: dt.date | None) -> list[SearchHit]:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._engine.search, query, limit, end_date)
+        return await in_thread(self._pool, self._engine.search, query, limit, end_date)
 
     async def sections(self, paper: Paper) -> tuple[Section, ...] | None:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._source.sections, paper)
+        return await in_thread(self._pool, self._source.sections, paper)
 
     def close(self) -> None:
         """Lets the threads go; what is under way in them runs out unheard."""
