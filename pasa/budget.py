@@ -17,8 +17,9 @@ class Budget:
         self._stats = stats
         self._started = time.monotonic()
         self.interrupted = asyncio.Event()  # set: what is under way is given up now
+        self._timer: asyncio.TimerHandle | None = None
         if settings.max_seconds is not None:
-            asyncio.get_running_loop().call_later(settings.max_seconds, self.interrupt, "seconds")
+            self._timer = asyncio.get_running_loop().call_later(settings.max_seconds, self.interrupt, "seconds")
 
     @property
     def counts(self) -> bool:
@@ -39,8 +40,13 @@ class Budget:
         self.exhaust(reason)
         self.interrupted.set()
 
-    def sessions_for_layer(self) -> int | None:
-        """How many expand sessions a layer may hold: half of the calls left, the others are for scores."""
+    def close(self) -> None:
+        """The run has ended: its time is not counted further."""
+        if self._timer:
+            self._timer.cancel()
+
+    def sessions_at_once(self) -> int | None:
+        """How many expand sessions may be held next: half of the calls left, the others are for what they find."""
         limit = self._settings.max_model_calls
         return None if limit is None else (limit - self._stats.model_calls + 1) // 2
 
@@ -53,14 +59,16 @@ class Budget:
         return True
 
     def take_score(self, needs_call: bool) -> bool:
-        """Whether one more paper may be scored; counts it if so."""
+        """Whether one more paper may have a score; one scored before (`needs_call` false) costs nothing."""
+        if not needs_call:
+            return True
         papers, calls = self._settings.max_papers_scored, self._settings.max_model_calls
         if papers is not None and self._stats.papers_scored >= papers:
             return self.exhaust("papers_scored")
-        if needs_call and calls is not None and self._stats.model_calls >= calls:
+        if calls is not None and self._stats.model_calls >= calls:
             return self.exhaust("model_calls")
         self._stats.papers_scored += 1
-        self._stats.selector_calls += needs_call
+        self._stats.selector_calls += 1
         return True
 
     def exhaust(self, reason: str) -> bool:

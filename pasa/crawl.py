@@ -19,13 +19,14 @@ from pasa.crawler import ActionOutcome, Session, expand_request_for, read_sessio
 from pasa.errors import ModelError, PasaError, ToolError
 from pasa.events import ActionsTaken, Event, LayerDone, LayerStarted, PapersFound, Problem, RunStats, SessionDone
 from pasa.models.base import CrawlRequest, Reply
-from pasa.paper import Paper, Reference, Section
+from pasa.paper import Paper, Reference, Section, references_by_section
 from pasa.paper_queue import PaperQueue, next_to_expand, too_late
 from pasa.prompts import search_request
 from pasa.query import Query
 from pasa.result_tree import Node
 from pasa.selector import Selector
 from pasa.tools.base import SearchHit
+from pasa.waiting import each, each_until, give_up, wait_shared
 from pasa.workers import Workers
 
 T = TypeVar("T")
@@ -63,14 +64,13 @@ class Shared:
     stats: RunStats
     emit: Callable[[Event], None]
     pages: dict[str, asyncio.Task[tuple[Section, ...] | None]]
-    references: dict[str, asyncio.Task[Paper | None]]
+    references: dict[tuple[str | None, ...], asyncio.Task[Paper | None]]
     known: set[str]  # keys of every paper heard of, for the live count
     sessions: list[Session]
 
     def cancel(self) -> None:
         """Gives up what was begun ahead and is still under way."""
-        for task in [*self.pages.values(), *self.references.values()]:
-            task.cancel()
+        give_up([*self.pages.values(), *self.references.values()])
         self.selector.cancel()
 
 
@@ -108,7 +108,7 @@ class Crawl:
         if not self._budget.take_crawler_call():
             return
         request = search_request(self.query.text)
-        [reply] = await self._all([self._shared.workers.generate(request, self._sampling)])
+        [reply] = await self._until_interrupted([self._shared.workers.generate(request, self._sampling)])
         if reply is None:
             return
         parsed = read_session_reply(request, reply, self._settings)
@@ -121,14 +121,15 @@ class Crawl:
             moves.reverse()
         self._emit(ActionsTaken(0, "", tuple(m.argument for m in moves)))
         self._shared.stats.searches += len(moves)
-        answers = await self._all([self._search_one(move.argument) for move in moves])
+        answers = await self._until_interrupted([self._search_one(move.argument) for move in moves])
         failures = [a for a in answers if isinstance(a, ToolError)]
         if failures and len(failures) == len(answers):
             raise failures[0]
         found = [(m, a if isinstance(a, list) else []) for m, a in zip(moves, answers, strict=True)]
         for move in moves:
             self.root.children.setdefault(move.argument, [])
-        await self._file(0, [Draft(self.root, request, reply, parsed, found)])
+        new = await self._file(0, [Draft(self.root, request, reply, parsed, found)])
+        self._emit(LayerDone(0, new, self._run))
 
     async def _search_one(self, query: str) -> list[Found] | ToolError:
         """What one search query finds, in the engine's order; a ToolError is counted and given back."""
@@ -136,7 +137,7 @@ class Crawl:
         try:
             hits = await self._shared.workers.search(query, self._settings.search_papers, end_date)
             self._fetch_ahead(hits)
-            looked_up = await self._each([self._by_id(h.arxiv_id) for h in hits if h.paper is None and h.arxiv_id])
+            looked_up = await each([self._by_id(h.arxiv_id) for h in hits if h.paper is None and h.arxiv_id])
         except ToolError as error:
             self._problem("search: failed", f"{query}: {error}")
             return error
@@ -169,32 +170,38 @@ class Crawl:
         limit = settings.first_layer_expand_papers if layer == 1 else settings.expand_papers
         nodes = self._choose_papers(last_layer, limit)
         self._emit(LayerStarted(layer, len(nodes), self._run))
-        pages = [self._page(node.paper) for node in nodes]
+        waiting = [(node, self._page(node.paper)) for node in nodes]
         if self._in_step:
-            await self._all([_wait(page) for page in pages])
-            nodes, pages = self._within_budget(nodes, pages)
-        drafts = await self._all([self._expand_one(layer, node, page) for node, page in zip(nodes, pages, strict=True)])
-        await self._file(layer, [draft for draft in drafts if draft])
-
-    def _within_budget(
-        self, nodes: list[Node], pages: list[asyncio.Task[Any]]
-    ) -> tuple[list[Node], list[asyncio.Task[Any]]]:
-        """The first nodes, as many as may hold a session; those without a page cost nothing."""
-        sessions = self._budget.sessions_for_layer()
-        if sessions is None:
-            return nodes, pages
-        kept = 0
-        for at, page in enumerate(pages):
-            kept += bool(page.done() and not page.cancelled() and page.result())
-            if kept > sessions:
-                self._shared.stats.problems["budget: paper not expanded"] += len(nodes) - at
+            await self._until_interrupted([wait_shared(page) for _, page in waiting])
+        new = 0
+        while waiting and not self._budget.over:
+            count = self._affordable([page for _, page in waiting])
+            if not count:
                 self._budget.exhaust("model_calls")
-                return nodes[:at], pages[:at]
-        return nodes, pages
+                break
+            drafts = await self._until_interrupted(
+                [self._expand_one(layer, node, page) for node, page in waiting[:count]]
+            )
+            new += await self._file(layer, [draft for draft in drafts if draft])
+            waiting = waiting[count:]
+        if waiting:
+            self._shared.stats.problems["budget: paper not expanded"] += len(waiting)
+        self._emit(LayerDone(layer, new, self._run))
+
+    def _affordable(self, pages: list[asyncio.Task[Any]]) -> int:
+        """How many of the first papers may be expanded next; those without a page cost nothing."""
+        sessions = self._budget.sessions_at_once()
+        if sessions is None:
+            return len(pages)
+        for at, page in enumerate(pages):
+            sessions -= bool(page.done() and not page.cancelled() and page.result())
+            if sessions < 0:
+                return at
+        return len(pages)
 
     async def _expand_one(self, layer: int, node: Node, page: asyncio.Task[tuple[Section, ...] | None]) -> Draft | None:
         """An expand session on the node's paper with the papers its sections cite; None if there is none."""
-        sections = await _wait(page)
+        sections = await wait_shared(page)
         if not sections:
             node.extra["expand"] = "get full paper error"  # upstream's words
             return None
@@ -212,8 +219,8 @@ class Crawl:
         self._count_malformed(parsed)
         self._shared.stats.papers_expanded += 1
         self._emit(ActionsTaken(layer, node.paper.title, tuple(m.argument for m in parsed.moves)))
-        cited = {section.name: section.references for section in sections}
-        found = await self._each([self._cited_papers(cited[m.argument], m.argument) for m in parsed.moves])
+        cited = references_by_section(sections)
+        found = await each([self._cited_papers(cited[m.argument], m.argument) for m in parsed.moves])
         return Draft(node, request, reply, parsed, list(zip(parsed.moves, found, strict=True)))
 
     def _page(self, paper: Paper) -> asyncio.Task[tuple[Section, ...] | None]:
@@ -235,12 +242,13 @@ class Crawl:
         return sections
 
     async def _cited_papers(self, references: Sequence[Reference], section: str) -> list[Found]:
-        papers = await self._each([_wait(self._resolve(reference)) for reference in references])
+        papers = await each([wait_shared(self._resolve(reference)) for reference in references])
         found = [Found(p, r.title or p.title) for r, p in zip(references, papers, strict=True) if p is not None]
         return self._heard_of(found, section, check_date=self._settings.end_date_on_expansion)
 
     def _resolve(self, reference: Reference) -> asyncio.Task[Paper | None]:
-        key = reference.arxiv_id or reference.doi or reference.title
+        # Not by id alone: a source that does not know the id goes by the title, and pages differ in how they cite.
+        key = (reference.arxiv_id, reference.doi, reference.title or reference.raw)
         if key not in self._shared.references:
             self._shared.references[key] = asyncio.create_task(self._look_up(reference))
         return self._shared.references[key]
@@ -259,24 +267,29 @@ class Crawl:
 
     def _heard_of(self, found: list[Found], by: str, check_date: bool) -> list[Found]:
         """Those of `found` that may be returned under the end date; starts their scores."""
-        kept = []
+        kept: dict[str, Found] = {}
+        new_papers = 0
         for one in found:
             reason = too_late(one.paper, self.query.end_date, self._settings.undated) if check_date else None
             new = one.paper.key not in self._shared.known
             if reason:
                 self._shared.stats.problems[f"end date: {reason}"] += new
             else:
-                kept.append(one)
+                kept.setdefault(one.paper.key, one)
+                new_papers += new
             self._shared.known.add(one.paper.key)
-        self._emit(PapersFound(len(kept), by))
+        self._emit(PapersFound(new_papers, by))
         if not self._budget.counts and self._settings.selector_title == "paper":
-            for one in kept:
+            for one in kept.values():
                 if not self._queue.has_met(one.paper):
                     self._shared.selector.start(one.paper, one.paper.title)
-        return kept
+        return list(kept.values())
 
-    async def _file(self, layer: int, drafts: list[Draft]) -> None:
-        """Puts what a layer found into queue and tree, in the defined order, each paper once, and scores it."""
+    async def _file(self, layer: int, drafts: list[Draft]) -> int:
+        """Puts what sessions found into queue and tree, in the defined order, each paper once, and scores it.
+
+        Gives back how many papers were new.
+        """
         new = [
             (d, move, one)
             for d, draft in enumerate(drafts)
@@ -290,15 +303,17 @@ class Crawl:
                 self._shared.stats.problems["budget: paper not scored"] += len(new) - at
                 break
             affordable.append(new[at])
-        outcomes = await self._all(
-            [_wait(self._shared.selector.start(f.paper, self._title_to_score(f))) for _, _, f in affordable]
+        outcomes = await self._until_interrupted(
+            [wait_shared(self._shared.selector.start(f.paper, self._title_to_score(f))) for _, _, f in affordable]
         )
-        self._check_selector(outcomes)
-        entered: set[tuple[int, int, str]] = set()
+        failures = [outcome for outcome in outcomes if isinstance(outcome, PasaError)]
+        if failures and not self._shared.selector.ever_answered:
+            raise failures[0]
+        entered: dict[tuple[int, int], list[Paper]] = {}  # (draft, start of the move) -> papers
         for (d, move, one), outcome in zip(affordable, outcomes, strict=True):
             if isinstance(outcome, float):
                 self._hang(layer, drafts[d].parent, move, one.paper, outcome)
-                entered.add((d, move.start, one.paper.key))
+                entered.setdefault((d, move.start), []).append(one.paper)
             elif isinstance(outcome, PasaError):
                 self._problem("selector: failed", f"{one.paper.title}: {outcome}")
             else:
@@ -306,16 +321,10 @@ class Crawl:
         for d, draft in enumerate(drafts):
             self._keep_session(layer, d, draft, entered)
         self._shared.stats.papers_found = len(self._queue)
-        self._emit(LayerDone(layer, len(entered), self._run))
+        return sum(map(len, entered.values()))
 
     def _title_to_score(self, one: Found) -> str:
         return one.cited_title if self._settings.selector_title == "cited" else one.paper.title
-
-    @staticmethod
-    def _check_selector(outcomes: Sequence[float | PasaError | None]) -> None:
-        errors = [o for o in outcomes if isinstance(o, PasaError)]
-        if errors and len(errors) == len(outcomes):
-            raise errors[0]
 
     def _hang(self, layer: int, parent: Node, move: Action, paper: Paper, score: float) -> None:
         source = f"{'Expand' if layer else 'Search'} {paper.source}".strip()
@@ -325,13 +334,9 @@ class Crawl:
             parent.extra["expand"] = "success"  # upstream's word
         self._queue.append(node)
 
-    def _keep_session(self, layer: int, d: int, draft: Draft, entered: set[tuple[int, int, str]]) -> None:
+    def _keep_session(self, layer: int, d: int, draft: Draft, entered: dict[tuple[int, int], list[Paper]]) -> None:
         outcomes = tuple(
-            ActionOutcome(
-                move,
-                tuple(one.paper for one in found),
-                tuple(one.paper for one in found if (d, move.start, one.paper.key) in entered),
-            )
+            ActionOutcome(move, tuple(one.paper for one in found), tuple(entered.get((d, move.start), ())))
             for move, found in draft.found
         )
         kind: Literal["search", "expand"] = "expand" if layer else "search"
@@ -355,27 +360,5 @@ class Crawl:
         for kind, times in parsed.problems.items():
             self._shared.stats.problems[f"crawler wrote: {kind}"] += times
 
-    @staticmethod
-    async def _each(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        return list(await asyncio.gather(*coroutines))
-
-    async def _all(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T | None]:
-        """Every result in order; None for what was still under way when the run was interrupted."""
-        tasks = [asyncio.create_task(c) for c in coroutines]
-        if not tasks:
-            return []
-        everything: asyncio.Future[Any] = asyncio.gather(*tasks)
-        interrupted: asyncio.Future[Any] = asyncio.create_task(self._budget.interrupted.wait())
-        try:
-            await asyncio.wait([everything, interrupted], return_when=asyncio.FIRST_COMPLETED)
-            if everything.done():
-                return list(everything.result())
-            return [task.result() if task.done() and not task.cancelled() else None for task in tasks]
-        finally:
-            interrupted.cancel()
-            everything.cancel()  # and with it what is still under way
-
-
-async def _wait(task: asyncio.Task[T]) -> T:
-    """The task's result; cancelling the waiting does not cancel the task, which others may wait for too."""
-    return await asyncio.shield(task)
+    async def _until_interrupted(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T | None]:
+        return await each_until(self._budget.interrupted, coroutines)

@@ -8,7 +8,7 @@ from typing import Literal
 from pasa.actions import Action, ParsedReply, StopReason, read_reply
 from pasa.config import AgentSettings
 from pasa.models.base import CrawlRequest, Reply, Sampling
-from pasa.paper import Paper, Section
+from pasa.paper import Paper, Section, references_by_section
 from pasa.prompts import expand_request
 
 
@@ -17,7 +17,7 @@ class ActionOutcome:
     """What one search or expand action led to."""
 
     action: Action
-    found: tuple[Paper, ...]  # the papers it led to, in order, met before or not
+    found: tuple[Paper, ...]  # the distinct papers it led to, in order, met before or not
     new: tuple[Paper, ...]  # those of them that entered the queue because of it
 
 
@@ -57,7 +57,7 @@ def expand_request_for(
     query: str, paper: Paper, sections: tuple[Section, ...], settings: AgentSettings
 ) -> CrawlRequest:
     """The request of an expand session on `paper`."""
-    names = tuple(section.name for section in sections)
+    names = tuple(references_by_section(sections))
     return expand_request(query, paper.title, paper.abstract, names, settings.sections_rendering)
 
 

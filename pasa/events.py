@@ -20,7 +20,7 @@ class RunStats:
     """Running totals of one run."""
 
     papers_found: int = 0  # distinct papers in the queue
-    papers_scored: int = 0
+    papers_scored: int = 0  # distinct papers whose score was asked for
     papers_selected: int = 0
     searches: int = 0  # search actions carried out
     papers_expanded: int = 0  # expand sessions held

@@ -13,7 +13,8 @@ from typing import Any, Self
 from pasa.budget import Budget
 from pasa.config import AgentSettings
 from pasa.crawl import ChoosePapers, Crawl, Shared
-from pasa.events import Event, PaperScored, RunDone, RunResult, RunStats
+from pasa.errors import ModelError, PasaError, ToolError
+from pasa.events import Event, PaperScored, Problem, RunDone, RunResult, RunStats
 from pasa.models.base import Generator, Scorer
 from pasa.paper import Paper
 from pasa.paper_queue import next_to_expand
@@ -72,12 +73,16 @@ class PaperAgent:
         Raises ConfigError (empty query), ToolError (no search worked), ModelError (a model never answered).
         """
         query = make_query(query) if isinstance(query, str) else query
+        if self._loop.is_closed():
+            raise RuntimeError("this agent is closed; make a new one")
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         run = asyncio.run_coroutine_threadsafe(self._run(query, events.put), self._loop)
         run.add_done_callback(lambda _: events.put(None))
         try:
             while (event := events.get()) is not None:
                 yield event
+            if run.cancelled():
+                raise PasaError("the agent was closed while this query ran; ask again")
             run.result()
         finally:
             run.cancel()
@@ -91,8 +96,8 @@ class PaperAgent:
         """Lets threads go; runs under way are given up."""
         if self._loop.is_closed():
             return
-        self._workers.close()
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        self._workers.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -107,9 +112,14 @@ class PaperAgent:
             for run in range(1, self.settings.ensemble_runs):
                 if budget.over:
                     break
-                root = unite(root, await Crawl(shared, run, self._choose_papers).go())
+                try:
+                    root = unite(root, await Crawl(shared, run, self._choose_papers).go())
+                except (ToolError, ModelError) as error:  # what the first run found stands
+                    stats.problems["ensemble run: failed"] += 1
+                    emit(Problem("ensemble run: failed", str(error)))
         finally:
             self._running.discard(budget)
+            budget.close()
             shared.cancel()
         stats.seconds = budget.seconds
         emit(RunDone(self._result(shared, root)))

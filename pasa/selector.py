@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
-from pasa.errors import PasaError
+from pasa.errors import ModelError, PasaError
 from pasa.models.base import SelectRequest
 from pasa.paper import Paper
 from pasa.prompts import select_request
+from pasa.waiting import give_up
 
 Outcome = float | PasaError  # a score in [0, 1], or why there is none
 
@@ -30,6 +32,7 @@ class Selector:
         self._on_score = on_score
         self._outcomes: dict[tuple[str, str], asyncio.Task[Outcome]] = {}
         self._charged: set[tuple[str, str]] = set()
+        self.ever_answered = False  # whether the model has given any score
 
     def charge(self, paper: Paper, title: str) -> bool:
         """Whether this pair is counted as a call for the first time."""
@@ -50,10 +53,12 @@ class Selector:
             score = float(await self._score(select_request(self._query, title, paper.abstract)))
         except PasaError as error:
             return error
+        if not math.isfinite(score):  # it would have no place in the ranking
+            return ModelError(f"the selector gave {score} as a score")
+        self.ever_answered = True
         self._on_score(paper, score)
         return score
 
     def cancel(self) -> None:
         """Gives up the scores still under way."""
-        for task in self._outcomes.values():
-            task.cancel()
+        give_up(self._outcomes.values())

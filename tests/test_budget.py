@@ -1,0 +1,124 @@
+"""What a run may spend: pasa/budget.py, and runs that reach it."""
+
+import asyncio
+import time
+
+import pytest
+
+from pasa.budget import Budget
+from pasa.config import AgentSettings
+from pasa.events import LayerStarted, RunStats
+from tests.world import World, run_facts
+
+QUESTION = "which papers?"
+
+
+def run(world, **settings):
+    with world.agent(**settings) as agent:
+        return agent.run(QUESTION)
+
+
+def test_without_limits_nothing_is_over():
+    async def go():
+        budget = Budget(AgentSettings(), RunStats())
+        assert all(budget.take_crawler_call() and budget.take_score(True) for _ in range(1000))
+        assert not budget.over
+        assert not budget.counts
+
+    asyncio.run(go())
+
+
+def test_the_first_reason_stays():
+    async def go():
+        stats = RunStats()
+        budget = Budget(AgentSettings(max_papers_scored=0), stats)
+        assert not budget.take_score(True)
+        budget.interrupt("stopped")
+        assert stats.budget_reached == "papers_scored"
+        assert budget.interrupted.is_set()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 23, 40, 10_000])
+def test_no_more_papers_are_scored_than_allowed_and_no_fewer(limit):
+    world, free = World(3), World(3)
+    wanted = run(free).stats.papers_scored
+    result = run(world, max_papers_scored=limit)
+    assert result.stats.papers_scored == sum(world.scored.values()) == min(limit, wanted)
+    assert len(list(result.root.walk())) == min(limit, wanted)
+    assert result.stats.budget_reached == ("papers_scored" if limit < wanted else None)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 9, 30, 31, 60, 10_000])
+def test_no_more_model_calls_are_made_than_allowed_and_no_fewer(limit):
+    world, free = World(3), World(3)
+    wanted = run(free).stats.model_calls
+    result = run(world, max_model_calls=limit)
+    made = sum(world.scored.values()) + sum(world.batches)
+    assert result.stats.model_calls == made == min(limit, wanted)
+    assert result.stats.budget_reached == ("model_calls" if limit < wanted else None)
+
+
+def test_a_limit_that_is_not_reached_changes_nothing():
+    assert run_facts(run(World(4), max_model_calls=10_000)) == run_facts(run(World(4)))
+
+
+@pytest.mark.parametrize("settings", [{"max_papers_scored": 25}, {"max_model_calls": 35}])
+def test_a_budgets_run_does_not_depend_on_timing(settings):
+    facts = [run_facts(run(World(5, delay_seconds=delay), **settings)) for delay in (0, 0.003, 0.003)]
+    assert facts[0] == facts[1] == facts[2]
+
+
+def test_a_limit_counts_a_paper_once_over_the_runs_of_an_ensemble():
+    wanted = run(World(6), ensemble_runs=2).stats
+    result = run(World(6), ensemble_runs=2, max_papers_scored=wanted.papers_scored)
+    assert wanted.papers_scored == wanted.selector_calls
+    assert result.stats.budget_reached is None
+    assert result.stats.papers_found == wanted.papers_found
+
+
+def test_the_time_limit_ends_the_run_with_what_was_found():
+    world = World(7)
+    world.slow = {paper.title: 5.0 for paper in world.papers if paper.title in world.pages}
+    world.scorer.score = lambda requests: [0.5] * len(requests)
+    started = time.monotonic()
+    with world.agent(max_seconds=0.4) as agent:
+        result = agent.run(QUESTION)
+        took = time.monotonic() - started
+    assert 0.3 < took < 2
+    assert result.stats.budget_reached == "seconds"
+    assert result.papers
+    assert all(paper.depth == 0 for paper in result.papers)
+
+
+def test_a_time_limit_of_zero_finds_nothing_and_says_so():
+    result = run(World(7), max_seconds=0)
+    assert (result.papers, result.stats.budget_reached) == ([], "seconds")
+
+
+def test_a_run_that_ended_in_time_stays_so():
+    with World(7).agent(max_seconds=0.6) as agent:
+        result = agent.run(QUESTION)
+        assert result.stats.budget_reached is None
+        time.sleep(0.8)
+        assert result.stats.budget_reached is None
+
+
+def test_stop_ends_the_run_at_once_with_what_was_found():
+    world = World(8)
+    world.slow = {paper.title: 5.0 for paper in world.papers}
+    world.scorer.score = lambda requests: [0.5] * len(requests)
+    with world.agent() as agent:
+        started = time.monotonic()
+
+        def stop_in_the_first_layer(event):
+            if isinstance(event, LayerStarted) and event.layer == 1:
+                agent.stop()
+
+        result = agent.run(QUESTION, stop_in_the_first_layer)
+        assert time.monotonic() - started < 2
+        assert result.stats.budget_reached == "stopped"
+        assert result.papers
+        world.slow = {}
+        assert agent.run(QUESTION).stats.budget_reached is None
