@@ -74,12 +74,11 @@ class HtmlSource:
 
 
 def _read_page(response: Response) -> Page | None:
-    """None also for a redirect to the abstract page, which is how ar5iv says that it has no rendering.
+    """None for HTML that is no rendering, as the abstract page to which ar5iv redirects when it has none.
 
     Raises ResponseError for a body that is no HTML or stops before its end.
     """
-    if "/abs/" in response.url:
-        return None
-    if _HTML_START not in response.body[:_EDGE_BYTES].lower() or _HTML_END not in response.body[-_EDGE_BYTES:].lower():
+    start, end = response.body[:_EDGE_BYTES].lower(), response.body[-_EDGE_BYTES:].lower()
+    if _HTML_START not in start or _HTML_END not in end:
         raise ResponseError(f"{response.url} is not a whole HTML page.")
     return parse_page(response.body)

@@ -80,6 +80,11 @@ def test_sections_are_named_with_their_subsections_and_deeper_levels_folded_in()
     }
 
 
+def test_books_are_named_by_chapter_and_section():
+    parts = section("chapter", "Foundations", section("section", "Search", section("subsection", "Trees", cite(1))))
+    assert titles(parts) == {"Foundations Search": ["one"]}
+
+
 def test_sections_without_a_citation_are_left_out():
     assert titles(section("section", "Method", "<p>Nothing.</p>"), section("section", "End", cite(9))) == {}
 

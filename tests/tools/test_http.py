@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import itertools
+import sqlite3
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -230,7 +233,10 @@ def test_the_key_reaches_neither_the_disk_nor_any_message(services, client_for, 
     client = client_for(services, cache_path=tmp_path / "c.sqlite")
     client.fetch(search(services, KEY), body_of)
     services.always("serper", Fault.garbage(b'{"echo": "%s"}' % KEY.encode()))
-    client.fetch(Request(search(services).url, json={"q": "x"}, kind="search", secrets={"k": KEY}), body_of)
+    echoed = Request(search(services).url, json={"q": "x"}, kind="search", secrets={"k": KEY})
+    client.fetch(echoed, body_of)
+    client.fetch(echoed, body_of)
+    assert len(services.requests_to("serper")) == 3  # an answer that repeats the key is not stored
     messages = [repr(search(services, KEY))]
     for fault in (Fault.status(500), Fault.status(403), RESET, CUT):
         services.always("serper", fault)
@@ -238,8 +244,11 @@ def test_the_key_reaches_neither_the_disk_nor_any_message(services, client_for, 
             client.fetch(Request(search(services).url, json={"q": "y"}, secrets={"X-API-KEY": KEY}), body_of)
         messages.append(f"{caught.value!r} {caught.value.__cause__!r}")
     client.close()
-    on_disk = b"".join(p.read_bytes() for p in tmp_path.iterdir())
-    assert on_disk
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as database:
+        rows = database.execute("SELECT * FROM answers").fetchall()
+    on_disk = b"".join(p.read_bytes() for p in tmp_path.iterdir()) + repr(rows).encode()
+    on_disk += b"".join(zlib.decompress(row[-1]) for row in rows)
+    assert len(rows) == 1
     assert KEY.encode() not in on_disk
     assert KEY not in " ".join(messages)
 

@@ -48,6 +48,15 @@ def test_pages_are_asked_for_until_there_are_enough(client_for):
         assert services.requests_to("serper")[-1].json["page"] == 5  # the first page without `organic`
 
 
+def test_a_paper_that_google_shows_twice_counts_once_at_its_first_place(services, client_for):
+    links = ["abs/2301.00002", "abs/2301.00001v1", "pdf/2301.00002v3", "html/2301.00003"]
+    organic = [{"title": link, "link": f"https://arxiv.org/{link}"} for link in links]
+    services.script("serper", Fault.garbage(json.dumps({"organic": organic}).encode()), Fault.garbage(b"{}"))
+    hits = SerperSearch(client_for(services), KEY, services.urls.serper).search("agents", 10)
+    assert [h.arxiv_id for h in hits] == ["2301.00002", "2301.00001", "2301.00003"]
+    assert hits[0].title == "abs/2301.00002"
+
+
 def test_no_hit_is_an_empty_list_after_one_request(services, client_for):
     assert SerperSearch(client_for(services), KEY, services.urls.serper).search("zzzz", 10) == []
     assert len(services.requests_to("serper")) == 1
