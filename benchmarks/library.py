@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ _SEED = 20250117
 _VOCABULARY, _SENTENCES = 30_000, 20_000
 _SLOW_LOOKUPS, _LOOKUPS, _SEARCHES = 200, 20_000, 400
 _SEARCH_LIMIT = 100
-_MEBIBYTE = 1024  # ru_maxrss is in KiB
+_MEBIBYTE = 1024  # in KiB
 
 Figures = dict[str, float]
 
@@ -133,12 +134,14 @@ def _build_real(folder: Path) -> Figures:
 
 
 def _built(inputs: list[Path], out: Path, id2paper: Path | None) -> Figures:
-    before = _peak_mib()
+    before, started = _peak_mib(), time.process_time()
     report = build_library(inputs, out, id2paper=id2paper)
     return {
         "papers": report.manifest.papers,
         "seconds": report.seconds,
         "papers_per_s": report.papers_per_second,
+        "cpu_s": time.process_time() - started,
+        "load_per_core": os.getloadavg()[0] / (os.cpu_count() or 1),
         "peak_mib": _peak_mib(),
         "peak_before_mib": before,
         "disk_mib": sum(report.manifest.bytes.values()) / 2**20,
@@ -197,7 +200,9 @@ def _times(name: str, ask: Callable[[str], object], questions: Iterable[str]) ->
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEBIBYTE
+    """This program's own peak: ru_maxrss would count what the process that started it held at the time."""
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(peak) / _MEBIBYTE
 
 
 def _commit() -> str:

@@ -110,8 +110,8 @@ def _summary(report: BuildReport, out: Path) -> Iterator[str]:
     yield f"with an arXiv id {found.with_arxiv_id:,}, a date {found.with_date:,}, an abstract {found.with_abstract:,}"
     yield f"{report.rows:,} rows in {report.seconds:.1f} s, {report.papers_per_second:,.0f} a second"
     yield f"{report.added:,} added, {report.changed:,} merged, {report.unchanged:,} already known"
-    if report.ids_joined or report.ids_unknown:
-        yield f"id2paper: {report.ids_joined:,} ids joined, {report.ids_unknown:,} name no paper of the library"
+    if report.ids_joined or report.ids_left:
+        yield f"id2paper: {report.ids_joined:,} joined, {report.ids_left:,} name no paper here or one with another id"
     problems = report.problems
     for word, counts in (("skipped", problems.skipped), ("mended", problems.repaired)):
         for reason, count in sorted(counts.items()):

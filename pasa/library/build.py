@@ -51,8 +51,8 @@ class BuildReport:
     added: int
     changed: int  # joined a paper already there and made it richer
     unchanged: int
-    ids_joined: int  # titles of id2paper that named a paper of the library
-    ids_unknown: int
+    ids_joined: int  # of id2paper: those whose title names a paper of the library that has no other id
+    ids_left: int
     problems: Problems
     seconds: float
 
@@ -115,7 +115,7 @@ def build_alone(
         changed=counts["changed"],
         unchanged=counts["unchanged"],
         ids_joined=build.ids_joined,
-        ids_unknown=build.ids_unknown,
+        ids_left=build.ids_left,
         problems=problems,
         seconds=time.monotonic() - started,
     )
@@ -127,7 +127,7 @@ class _Build:
     def __init__(self, out: Path, fresh: bool, problems: Problems, progress: Progress) -> None:
         self.counts = {"added": 0, "changed": 0, "unchanged": 0}
         self.ids_joined = 0
-        self.ids_unknown = 0
+        self.ids_left = 0
         self._papers_read = 0
         self._out = out
         self._problems = problems
@@ -170,7 +170,7 @@ class _Build:
             if store.add_id(arxiv_id, title):
                 self.ids_joined += 1
             else:
-                self.ids_unknown += 1
+                self.ids_left += 1
 
     def _read(self, reader: PaperReader) -> Iterator[Paper]:
         for paper in reader:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
-from pasa.paper import Paper, arxiv_id_month, last_day, parse_arxiv_id, sections_from_titles, title_key
+from pasa.paper import Paper, Reference, Section, arxiv_id_month, last_day, parse_arxiv_id
 
 _DATE = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?(?!\d)")
 _NUMBER = re.compile(r"(\d{3,4})\.(\d+)")
@@ -61,7 +61,7 @@ def _paper_from_snapshot(row: Mapping, repair: Repair) -> Paper:
 
 
 def _checked(paper: Paper) -> Paper:
-    if not paper.arxiv_id and not title_key(paper.title):
+    if not paper.arxiv_id and not any(map(str.isalpha, paper.title)):  # that is, no title key
         raise MalformedRow("neither an arXiv id nor a letter in the title")
     return paper
 
@@ -70,7 +70,7 @@ def _title(row: Mapping) -> str:
     title = row.get("title")
     if not isinstance(title, str):
         raise MalformedRow("no title" if title is None else "title is not text")
-    title = " ".join(title.split())
+    title = _one_line(title)
     if not title:
         raise MalformedRow("no title")
     return title
@@ -79,7 +79,7 @@ def _title(row: Mapping) -> str:
 def _text(row: Mapping, name: str, repair: Repair) -> str:
     text = row.get(name)
     if text is None or isinstance(text, str):
-        return " ".join((text or "").split())
+        return _one_line(text or "")
     repair(f"{name} is not text (left out)")
     return ""
 
@@ -153,19 +153,23 @@ def _parsed_authors(value: object, repair: Repair) -> tuple[str, ...]:
 
 
 def _one_line(text: str) -> str:
+    """The text with single spaces only."""
+    if text.isprintable() and "  " not in text:  # a quick look that spares most texts the slow way
+        return text.strip()
     return " ".join(text.split())
 
 
-def _sections(value: object, repair: Repair) -> tuple | None:
+def _sections(value: object, repair: Repair) -> tuple[Section, ...] | None:
     """Sections from name -> cited titles; None for a row without any."""
     if not value:
         return None
     if not isinstance(value, dict) or not all(isinstance(titles, list) for titles in value.values()):
         repair("sections are not name -> list of titles (left out)")
         return None
-    named = {}
+    sections = []
     for name, titles in value.items():
-        named[_one_line(name)] = [_one_line(title) for title in titles if isinstance(title, str) and title.strip()]
+        cited = [_one_line(title) for title in titles if isinstance(title, str) and title.strip()]
+        sections.append(Section(_one_line(name), tuple(map(Reference, cited))))
         if any(not isinstance(title, str) for title in titles):
             repair("a cited title is not text (left out)")
-    return sections_from_titles(named)
+    return tuple(sections)

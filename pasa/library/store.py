@@ -198,10 +198,14 @@ class StoreWriter:
         return self._merge_into(number, paper, key)
 
     def add_id(self, arxiv_id: str, title: str) -> bool:
-        """Gives the paper of this title its arXiv id; False when the store has no such paper."""
-        if self._number("SELECT paper FROM title_keys WHERE key = ?", title_key(title)) is None:
+        """Gives the paper of this title its arXiv id; False when there is no such paper or it has another id."""
+        number = self._number("SELECT paper FROM title_keys WHERE key = ?", title_key(title))
+        if number is None or (self._arxiv_id(number) or arxiv_id) != arxiv_id:
             return False
-        self.add(Paper(title=title, arxiv_id=arxiv_id))
+        if self._number("SELECT id FROM papers WHERE arxiv_id = ?", arxiv_id) is None:
+            self._sqlite.execute("UPDATE papers SET arxiv_id = ? WHERE id = ?", (arxiv_id, number))
+        else:
+            self.add(Paper(title=title, arxiv_id=arxiv_id))  # the id is another record's: they are one paper
         return True
 
     def _number(self, query: str, value: str | None) -> int | None:

@@ -184,15 +184,21 @@ def test_upstream_zip_gets_its_ids_from_id2paper(tmp_path: Path) -> None:
             "deepsets", json.dumps({"title": "Deep Sets", "abstract": "", "sections": {"1": ["Deep Sets"]}})
         )
     ids = tmp_path / "id2paper.json"
-    ids.write_text(json.dumps({"1703.06114": "Deep sets", "2101.00001": "Not in the zip", "bad": "Deep Sets"}))
+    pairs = {"1703.06114": "Deep sets", "2101.00001": "Not in the zip", "2101.00002": "Deep Sets", "bad": "Deep Sets"}
+    ids.write_text(json.dumps(pairs))
     report = build_library([tmp_path / "db.zip"], tmp_path / "L", id2paper=ids)
-    assert (report.ids_joined, report.ids_unknown, report.problems.skipped["arXiv id cannot be read"].times) == (
-        1,
-        1,
-        1,
-    )
+    assert (report.ids_joined, report.ids_left, report.problems.skipped["arXiv id cannot be read"].times) == (1, 2, 1)
     with Library.open(tmp_path / "L") as library:
         assert [(paper.title, paper.arxiv_id) for paper in library] == [("Deep Sets", "1703.06114")]
+
+
+def test_an_id_of_id2paper_joins_two_records_of_one_paper(tmp_path: Path) -> None:
+    rows = [{"title": "Old Name", "arxiv_id": "2101.00001"}, {"title": "New Name", "abstract": "Described."}]
+    (ids := tmp_path / "id2paper.json").write_text(json.dumps({"2101.00001": "New Name"}))
+    build_library([write_rows(tmp_path / "rows.jsonl", rows)], tmp_path / "L", id2paper=ids)
+    with Library.open(tmp_path / "L") as library:
+        assert library.num_papers == 1
+        assert library.paper("2101.00001").abstract == "Described."
 
 
 def test_progress_ends_at_the_whole(tmp_path: Path, rows: Path) -> None:
