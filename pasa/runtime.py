@@ -19,6 +19,7 @@ from pasa.models.base import Generator, Scorer
 from pasa.paper import Paper
 from pasa.paper_queue import next_to_expand
 from pasa.query import Query, make_query
+from pasa.reranking import Rerank, rerank_nodes
 from pasa.result_tree import Node, rank, unite
 from pasa.selector import Selector
 from pasa.tools.base import PaperSource, SearchEngine
@@ -29,7 +30,8 @@ class PaperAgent:
     """Finds papers for questions. Safe to use from several threads at once: their model calls share batches.
 
     `choose_papers` picks the papers of a layer that are expanded; RL gives its own. `look_ups_at_once`: batches of
-    metadata and of references under way at once; arXiv's API takes one request at a time.
+    metadata and of references under way at once; arXiv's API takes one request at a time. `rerank` gives the scores of
+    the final ranking; without it they are the Selector's.
     """
 
     def __init__(
@@ -41,9 +43,11 @@ class PaperAgent:
         settings: AgentSettings | None = None,
         choose_papers: ChoosePapers = next_to_expand,
         look_ups_at_once: int = 1,
+        rerank: Rerank | None = None,
     ) -> None:
         self.settings = settings or AgentSettings()
         self._choose_papers = choose_papers
+        self._rerank = rerank
         self._workers = Workers(generator, scorer, engine, source, self.settings.threads_num, look_ups_at_once)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pasa-loop", daemon=True)
@@ -136,6 +140,8 @@ class PaperAgent:
     def _result(self, shared: Shared, root: Node) -> RunResult:
         threshold = self.settings.select_threshold
         nodes = list(root.walk())
+        if self._rerank:
+            rerank_nodes(nodes, shared.sessions, self._rerank)
         papers = rank(root, threshold)
         shared.stats.papers_found = len(papers)
         shared.stats.papers_selected = sum(paper.selected for paper in papers)
