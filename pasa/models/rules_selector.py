@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from pasa.models.base import SelectRequest
-from pasa.models.embedding import SentenceEmbedder
-from pasa.models.term_statistics import TermStatistics, common_words, inverse_document_frequency
-from pasa.models.text import stem, stems, subject_words
+from pasa.models.embedding import SentenceEmbedder, Vectors
+from pasa.models.rules_features import Subject, lexical_features, subject_of
+from pasa.models.rules_weights import RulesWeights, read_weights
+from pasa.models.term_statistics import TermStatistics, common_words
 
-_WEIGHTS = Path(__file__).with_name("rules_weights.json")
-FEATURES = ("cosine", "title_coverage", "bm25")
-_K1, _B, _MEAN_LENGTH = 1.2, 0.75, 180.0  # BM25's usual constants; words of a title and abstract
+# Titles are short; an abstract's first sentences say what it is about. Embedding time is in proportion.
+QUESTION_TOKENS, TITLE_TOKENS, ABSTRACT_TOKENS = 128, 32, 128
 
 
 class RulesScorer:
-    """Gives each (query, paper) pair the probability that the paper answers the query; above 0.5 is selected.
+    """Gives each (question, paper) pair the probability that the paper answers the question; over 0.5 is selected.
 
-    `statistics` say which words discriminate; None takes the committed table.
+    Every title is embedded, an abstract only where words and title leave a chance: it takes ten times as long.
+    `statistics` say which words discriminate; None takes the committed table. One thread at a time.
     """
 
     name = "rules"
 
-    def __init__(self, statistics: TermStatistics | None = None, embedder: SentenceEmbedder | None = None) -> None:
+    def __init__(
+        self,
+        statistics: TermStatistics | None = None,
+        embedder: SentenceEmbedder | None = None,
+        weights: RulesWeights | None = None,
+    ) -> None:
         self._statistics = statistics
         self._embedder = embedder or SentenceEmbedder()
-        self._weights: dict[str, float] | None = None
+        self._weights = weights
+        self._subjects: dict[str, Subject] = {}
 
     def score(self, requests: Sequence[SelectRequest]) -> list[float]:
-        """One score in [0, 1] a request, in order."""
+        """One score in [0, 1] a request, in order; each depends on its own request alone. 0 for an empty question."""
         if not requests:
             return []
-        if self._weights is None:
-            self._weights = json.loads(_WEIGHTS.read_text("utf-8"))["weights"]
-        statistics = self._statistics or common_words()
-        queries = self._embedder.embed([r.query for r in requests])
-        papers = self._embedder.embed([f"{r.title}. {r.abstract}" for r in requests])
-        cosines = np.einsum("nd,nd->n", queries, papers)
-        weighted = {q: query_weights(q, statistics) for q in {r.query for r in requests}}
-        scores = []
-        for request, cosine in zip(requests, cosines, strict=True):
-            lexical = lexical_features(weighted[request.query], request.title, request.abstract)
-            total = self._weights["intercept"] + self._weights["cosine"] * float(cosine)
-            total += sum(self._weights[name] * value for name, value in lexical.items())
-            scores.append(1.0 / (1.0 + math.exp(-total)))
+        weights = self._weights or read_weights()
+        subjects = [self._subject(r.query) for r in requests]
+        questions = self._embedder.embed([s.text for s in subjects], QUESTION_TOKENS)
+        titles = self._embedder.embed([r.title for r in requests], TITLE_TOKENS)
+        title_cosines = cosines(questions, titles)
+        features = [lexical_features(s, r.title, r.abstract) for s, r in zip(subjects, requests, strict=True)]
+        scores: list[float] = []
+        for row, cosine in zip(features, title_cosines, strict=True):
+            row["title_cosine"] = cosine
+        for request, subject, row in zip(requests, subjects, features, strict=True):
+            model = weights.quick if request.abstract.strip() else weights.title
+            scores.append(model.probability(row) if subject.weights else 0.0)
+        chosen = [
+            i for i, r in enumerate(requests) if r.abstract.strip() and subjects[i].weights
+            and scores[i] >= weights.quick_at_least
+        ]  # fmt: skip
+        texts = [paper_text(requests[i].title, requests[i].abstract) for i in chosen]
+        for i, cosine in zip(
+            chosen, cosines(questions[chosen], self._embedder.embed(texts, ABSTRACT_TOKENS)), strict=True
+        ):
+            scores[i] = weights.full.probability({**features[i], "abstract_cosine": cosine})
         return scores
 
-
-def query_weights(query: str, statistics: TermStatistics) -> dict[str, float]:
-    """The stems of the query's subject words and their weights, which sum to 1."""
-    weights: dict[str, float] = {}
-    for word in subject_words(query):
-        weight = inverse_document_frequency(statistics, word)
-        weights[stem(word)] = max(weight, weights.get(stem(word), 0.0))
-    total = sum(weights.values())
-    return {s: w / total for s, w in weights.items()} if total > 0 else {}
+    def _subject(self, question: str) -> Subject:
+        if question not in self._subjects:
+            if len(self._subjects) >= _SUBJECTS_KEPT:
+                self._subjects.clear()
+            self._subjects[question] = subject_of(question, self._statistics or common_words())
+        return self._subjects[question]
 
 
-def lexical_features(weights: dict[str, float], title: str, abstract: str) -> dict[str, float]:
-    """`title_coverage` and `bm25`, each in [0, 1): how much of the query's weight the paper's words carry."""
-    title_stems = stems(title)
-    counts = Counter(title_stems + stems(abstract))
-    length = sum(counts.values())
-    norm = _K1 * (1 - _B + _B * length / _MEAN_LENGTH)
-    return {
-        "title_coverage": sum(weights.get(s, 0.0) for s in set(title_stems)),
-        "bm25": sum(w * counts[s] / (counts[s] + norm) for s, w in weights.items()),
-    }
+_SUBJECTS_KEPT = 1000  # questions whose words are remembered
+
+
+def paper_text(title: str, abstract: str) -> str:
+    """What is embedded of a paper that has an abstract."""
+    return f"{title}. {abstract}"
+
+
+def cosines(a: Vectors, b: Vectors) -> list[float]:
+    """The cosine of each row of `a` with the same row of `b`, both [rows, DIMENSION] of length 1."""
+    return [float(x) for x in np.einsum("nd,nd->n", a, b)]

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from pasa.models.text import stems
+
 _TABLE = Path(__file__).with_name("common_words.tsv.gz")
 
 
@@ -24,14 +26,14 @@ class TermStatistics(Protocol):
         ...
 
     def document_frequency(self, term: str) -> int:
-        """How many papers hold `term` (a lower-case word) in title or abstract; 0 for an unknown word."""
+        """How many papers hold `term` (a word; its endings do not matter) in title or abstract; 0 if unknown."""
         ...
 
 
 class CommonWords:
-    """Document frequencies of common words from the committed table (scripts/calibrate_rules.py writes it).
+    """Document frequencies of common words, stemmed, from the committed table (scripts/calibrate_rules.py writes it).
 
-    A word that is not in the table counts as held by `rare_frequency` papers: all we know is that it is rare.
+    A word that is not in the table counts as held by `rare_frequency` papers: all that is known is that it is rare.
     """
 
     def __init__(self, path: Path = _TABLE) -> None:
@@ -46,7 +48,8 @@ class CommonWords:
         return self._num_papers
 
     def document_frequency(self, term: str) -> int:
-        return self._frequencies.get(term, self.rare_frequency)
+        counts = [self._frequencies.get(word, self.rare_frequency) for word in stems(term)]
+        return min(counts, default=0)
 
 
 @lru_cache(maxsize=1)

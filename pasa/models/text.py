@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+import tantivy
+
 _TOKEN = re.compile(r"[^\W_]+")
+_MAX_WORD_BYTES = 41  # exclusive; longer "words" are broken text
 
 
 def _words(text: str) -> frozenset[str]:
@@ -54,30 +57,27 @@ ASK_WORDS = _words(
     """
 )
 
-_MIN_STEM = 3  # letters that a word keeps at least when its ending is cut
-# Endings cut, longest first, and what is put in their place: enough for plurals and verb forms.
-_ENDINGS = (("ational", "ate"), ("izations", "ize"), ("ization", "ize"), ("ings", ""), ("ing", ""), ("ies", "y"))
-_MORE_ENDINGS = (("sses", "ss"), ("ss", "ss"), ("ers", ""), ("ed", ""), ("er", ""), ("es", ""), ("ly", ""), ("s", ""))
-
 
 def tokens(text: str) -> list[str]:
     """The words of `text` in lower case, in order: runs of letters and digits."""
     return _TOKEN.findall(text.lower())
 
 
-@lru_cache(maxsize=200_000)
-def stem(word: str) -> str:
-    """`word` without its ending, so that "segmenting", "segmented" and "segments" meet."""
-    for ending, instead in (*_ENDINGS, *_MORE_ENDINGS):
-        if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM:
-            word = word[: len(word) - len(ending)] + instead
-            break
-    return word[:-1] if word.endswith("e") and len(word) > _MIN_STEM else word
-
-
 def stems(text: str) -> list[str]:
-    """The stems of the words of `text`, in order."""
-    return [stem(word) for word in tokens(text)]
+    """The words of `text` in order, lower case and without their endings (Snowball's English rules, by tantivy).
+
+    Words of more than 40 characters, which are broken text, are left out.
+    """
+    return _analyzer().analyze(text.encode("utf-8", "replace").decode())
+
+
+@lru_cache(maxsize=1)
+def _analyzer() -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    steps = (tantivy.Filter.remove_long(_MAX_WORD_BYTES), tantivy.Filter.lowercase(), tantivy.Filter.stemmer("english"))
+    for step in steps:
+        builder = builder.filter(step)
+    return builder.build()
 
 
 def subject_words(question: str) -> list[str]:
