@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import Protocol, Self, TextIO
 
@@ -29,7 +30,8 @@ from pasa.result_tree import RankedPaper
 # Plain lines are written at most this often, so that a log stays readable.
 PLAIN_LINE_SECONDS = 5.0
 LIST_WIDTH = 100
-SECTION_WORDS = 8  # of a long section name or query in a path
+# Unicode's control characters, line ends and lone surrogates; the last cannot be written as UTF-8.
+_COMMANDS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
 class Counters:
@@ -142,12 +144,19 @@ class PlainLines:
             self._write(self._counters.line())
 
 
+class _Console(Console):
+    """One that leaves a reader that went away to the caller; rich would end the process with an error."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def choose_progress(stream: TextIO, quiet: bool, verbose: bool) -> Progress:
     """Live progress on a terminal, plain lines elsewhere, nothing when quiet."""
     if quiet:
         return Quiet()
     if stream.isatty():
-        return LiveLine(Console(file=stream), verbose)
+        return LiveLine(_Console(file=stream), verbose)
     return PlainLines(lambda line: print(line, file=stream, flush=True), verbose)
 
 
@@ -155,11 +164,11 @@ def verbose_line(event: Event) -> str | None:
     """What `--verbose` says of an event."""
     match event:
         case ActionsTaken(layer=0, arguments=arguments):
-            return "search: " + "; ".join(arguments)
+            return printable("search: " + "; ".join(arguments))
         case ActionsTaken(title=title, arguments=arguments):
-            return f"expand {title}: " + ("; ".join(arguments) or "(no section)")
+            return printable(f"expand {title}: " + ("; ".join(arguments) or "(no section)"))
         case Problem(reason=reason, detail=detail):
-            return f"! {reason}: {detail}"
+            return printable(f"! {reason}: {detail}")
         case RunDone(result=result):
             return "\n".join(f"! {reason}: {n}" for reason, n in result.stats.problems.most_common()) or None
         case _:
@@ -168,14 +177,13 @@ def verbose_line(event: Event) -> str | None:
 
 def print_ranking(result: RunResult, top: int, stream: TextIO) -> None:
     """The ranked papers, two or three lines each: score, date and title; link; how it was found."""
-    console = Console(file=stream, width=None if stream.isatty() else LIST_WIDTH, highlight=False, soft_wrap=True)
-    papers = result.papers[:top]
-    if not papers:
+    console = _Console(file=stream, width=None if stream.isatty() else LIST_WIDTH, highlight=False, soft_wrap=True)
+    if not result.papers:
         console.print("No paper was found." + _why_nothing(result.stats))
         return
-    if not papers[0].selected:
+    if not result.papers[0].selected:
         console.print("No paper was selected (score above the threshold); the best ones found:\n")
-    for paper in papers:
+    for paper in result.papers[:top]:
         if not paper.selected and paper.rank > 1 and result.papers[paper.rank - 2].selected:
             console.print("\nNot selected, in order of score:", style="dim")
         _print_paper(console, paper)
@@ -188,13 +196,13 @@ def _print_paper(console: Console, paper: RankedPaper) -> None:
         (f"{paper.rank:>3}  ", "dim"),
         (f"{paper.score:.2f}  ", "bold green" if paper.selected else "yellow"),
         (f"{(paper.paper.date or '?')[:7]:<7}  ", "dim"),
-        (paper.paper.title, "bold"),
+        (printable(paper.paper.title), "bold"),
     )
     console.print(head)
     indent = " " * 20
     if paper.paper.url:
         console.print(Text(f"{indent}{paper.paper.url}", style="blue"))
-    console.print(Text(f"{indent}{describe_path(paper.path)}", style="dim"))
+    console.print(Text(f"{indent}{printable(describe_path(paper.path))}", style="dim"))
 
 
 def describe_path(path: tuple[str, ...]) -> str:
@@ -230,4 +238,9 @@ def summary(stats: RunStats) -> str:
 
 def note(text: str) -> None:
     """A line to the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """The text on one line, blanks for control characters: titles from the web must not command a terminal."""
+    return "".join(" " if unicodedata.category(c) in _COMMANDS else c for c in text)

@@ -31,10 +31,15 @@ class Query:
 
 def make_query(text: str, end_date: dt.date | None = None) -> Query:
     """A query from a user's words; raises ConfigError when there are none."""
-    text = " ".join(text.split())
+    text = " ".join(_writable(text).split())
     if not text:
         raise ConfigError('the query is empty; ask a question, such as "which papers study UCB for non-stationary RL?"')
     return Query(text, end_date)
+
+
+def _writable(text: str) -> str:
+    """The text with a "?" for each half of a surrogate pair, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def parse_date(text: str, what: str = "date") -> dt.date:
@@ -55,9 +60,8 @@ def read_queries(path: Path, end_date: dt.date | None = None) -> list[Query]:
     with file, line and field.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split(
-            "\n"
-        )  # splitlines() cuts at U+2028, which JSON texts may hold
+        # Not splitlines(): it cuts at U+2028 too, which texts in JSON may hold.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ConfigError(f"cannot read the input file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -83,7 +87,9 @@ def _read_row(line: str, where: str, end_date: dt.date | None) -> Query:
         raise ConfigError(f"{where}: `answer` must be a list of titles")
     end_date = end_date or _row_end_date(row.get("source_meta"), where)
     qid = row.get("qid")
-    return Query(question, end_date, None if answer is None else tuple(answer), "" if qid is None else str(qid))
+    return Query(
+        _writable(question), end_date, None if answer is None else tuple(answer), "" if qid is None else str(qid)
+    )
 
 
 def _row_end_date(meta: Any, where: str) -> dt.date | None:

@@ -78,7 +78,7 @@ def write_json(path: Path, content: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:  # JSON may hold lone surrogates
                 json.dump(content, file, indent=2, ensure_ascii=False)
                 file.flush()
                 os.fsync(file.fileno())
