@@ -1,9 +1,7 @@
 #!/usr/bin/env python
 """Finds papers for a question: `python run_paper_agent.py "which papers study ...?"`; see --help."""
 
-import sys
-
-from pasa.app import main
+from pasa.app import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -148,15 +149,30 @@ _NOT_SETTINGS = frozenset(
 )
 
 
+def run() -> NoReturn:
+    """The process run_paper_agent.py: runs the command line and leaves at once.
+
+    A thread that waits for a slow server would otherwise hold an interrupted process until the server answers.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # titles are in every script, terminals are not
+    code = main()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     try:
         return _main(_with_underscores(sys.argv[1:] if argv is None else argv))
     except PasaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        note(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        note("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -176,14 +192,12 @@ def _with_underscores(argv: Sequence[str]) -> list[str]:
 
 
 def _main(argv: Sequence[str]) -> int:
-    from pasa.assembly import assemble, choose_config
+    from pasa.assembly import assemble, choose_config, choose_engine
 
     args = build_parser().parse_args(argv)
     queries = _queries(args)
     flags = {name: value for name, value in vars(args).items() if name not in _NOT_SETTINGS}
     given = load_settings(args.config, flags)
-    config = args.config or choose_config(given)
-    settings = load_settings(config, flags)
     folder = Path(args.output_folder) if args.output_folder else None
     if args.top < 0:
         raise ConfigError("--top must be 0 or more")
@@ -203,7 +217,9 @@ def _main(argv: Sequence[str]) -> int:
         return 0
     if folder is not None:
         check_writable(folder)
-    with assemble(settings, None if args.quiet else note, config) as assembly:
+    engine = choose_engine(given.tools)
+    config = args.config or choose_config(given, engine)
+    with assemble(load_settings(config, flags), None if args.quiet else note, config, engine) as assembly:
         record = assembly.record
         if args.input_file:
             return _run_file(assembly.agent, todo, output, record)
@@ -230,13 +246,15 @@ def _unfinished(queries: list[Query], output: Output) -> list[tuple[int, Query]]
 def _run_one(agent: PaperAgent, query: Query, output: Output, record: dict[str, Any]) -> int:
     with choose_progress(sys.stderr, output.quiet, output.verbose) as progress, _first_ctrl_c_stops(agent):
         result = agent.run(query, progress.hear)
-    _print_result(result, output, record)
+    path = output.folder / f"{slug(query.text)}.json" if output.folder is not None else None
+    try:
+        if path is not None:
+            write_json(path, tree_json(result, record))
+    finally:  # a full disk does not cost the answer, nor a reader that goes away the file
+        _print_result(result, output, record)
     if not output.quiet:
         note(summary(result.stats))
-    if output.folder is not None:
-        path = output.folder / f"{slug(query.text)}.json"
-        write_json(path, tree_json(result, record))
-        if not output.quiet:
+        if path is not None:
             note(f"result tree: {path}")
     return INTERRUPTED if result.stats.budget_reached == "stopped" else 0
 
@@ -269,17 +287,22 @@ def _print_result(result: RunResult, output: Output, record: dict[str, Any]) -> 
     match output.form:
         case "json":
             shown = {"query": result.query.text, "papers": ranking_json(result), "run": stats_json(result.stats)}
-            print(json.dumps(shown, indent=2, ensure_ascii=False))
+            _print_json(shown, indent=2)
         case "jsonl":
             for paper in ranking_json(result):
-                print(json.dumps({"query": result.query.text, **paper}, ensure_ascii=False))
+                _print_json({"query": result.query.text, **paper})
         case "tree":
-            print(json.dumps(tree_json(result, record), ensure_ascii=False))
+            _print_json(tree_json(result, record))
         case "table":
             print_ranking(result, output.top, sys.stdout)
         case _:
             return
     sys.stdout.flush()
+
+
+def _print_json(content: Any, indent: int | None = None) -> None:
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(content, indent=indent, ensure_ascii=not unicode))
 
 
 @contextmanager

@@ -70,22 +70,25 @@ class Assembly:
         self._parts.close()
 
 
-def choose_config(settings: Settings) -> Path:
+def choose_config(settings: Settings, engine: Choice) -> Path:
     """The configuration for a call that names none: without a language model, on a local library, searches cost
     nothing, so that many more results are looked at; else the paper's settings."""
-    load_dotenv(Path(".env"))
-    local = choose_engine(settings.tools, probe=None).name in ("library", "demo")
+    local = engine.name in ("library", "demo")
     if local and choose_model(settings.models.crawler_path, "crawler").name == "rules":
         return ROOT / "configs" / "agent_rules.yaml"
     return ROOT / "configs" / "agent.yaml"
 
 
-def assemble(settings: Settings, note: Note | None = None, config: Path | None = None) -> Assembly:
-    """The agent that the settings describe. Raises UserErrors (keys, checkpoints, libraries, flags)."""
-    load_dotenv(Path(".env"))
+def assemble(
+    settings: Settings, note: Note | None = None, config: Path | None = None, engine_choice: Choice | None = None
+) -> Assembly:
+    """The agent that the settings describe, on the engine chosen before or chosen now.
+
+    Raises UserErrors (keys, checkpoints, libraries, flags).
+    """
     tell = note or (lambda _: None)
     with ExitStack() as parts:
-        engine_choice = choose_engine(settings.tools, arxiv_answers)
+        engine_choice = engine_choice or choose_engine(settings.tools)
         engine, source, library = _tools(settings, engine_choice, parts)
         tell(f"engine: {engine_choice.name} ({engine_choice.reason})")
         if engine_choice.name == "demo":
@@ -107,8 +110,12 @@ def assemble(settings: Settings, note: Note | None = None, config: Path | None =
 # -- tools -----------------------------------------------------------------------------------------------------------
 
 
-def choose_engine(tools: ToolSettings, probe: Callable[[ToolSettings], bool] | None) -> Choice:
-    """Which engine `tools` means, and why; `probe` tells whether arXiv answers (None: taken as no)."""
+def choose_engine(tools: ToolSettings) -> Choice:
+    """Which engine `tools` means, and why. `auto` asks arXiv whether it answers when nothing comes before it.
+
+    Keys come from the environment or a .env file here. Raises ConfigError.
+    """
+    load_dotenv(Path(".env"))
     if tools.engine == "demo" and tools.library:
         raise ConfigError("--engine demo and --library exclude each other; leave one out")
     if tools.engine == "library" or (tools.engine == "auto" and tools.library):
@@ -121,7 +128,7 @@ def choose_engine(tools: ToolSettings, probe: Callable[[ToolSettings], bool] | N
         return Choice("serper", f"{SERPER_KEY} is set")
     if BUILT_LIBRARY.exists():
         return Choice("library", f"no {SERPER_KEY}; {_shown(BUILT_LIBRARY)} is here")
-    if probe and probe(tools):
+    if arxiv_answers(tools):
         return Choice("arxiv", f"no {SERPER_KEY}, no built library")
     return Choice("demo", f"no {SERPER_KEY}, no built library, arXiv cannot be reached")
 

@@ -1,0 +1,270 @@
+"""Many queries from a file: one result file a query, and what is left to do after a crash, Ctrl-C or failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_world import DEEP, FOUND, TOOL, ModelServer, nodes, read_tree, start, write_jsonl
+from tests.agent_world import QUESTION as Q
+
+QUESTIONS = [f"{word} question on tools for agents" for word in ("first", "second", "third")]
+PATIENCE_SECONDS = 60.0  # of a test for another process; only a failing test waits so long
+SOON_SECONDS = 15.0  # a process that was interrupted must be gone by then, though a server keeps it waiting
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "q.jsonl", [{"question": q, "answer": [TOOL], "qid": q[:5]} for q in QUESTIONS])
+
+
+@pytest.fixture
+def run_file(cli: Any, questions: Path, world_library: Path, model_server: ModelServer) -> Any:
+    """Runs the questions into the folder D with more flags."""
+    flags = ["--input_file", questions, "--library", world_library, "--output_folder", "D", *model_server.flags]
+    return lambda *more: cli(*flags, *more)
+
+
+def titles_in(folder: Path) -> dict[str, str]:
+    return {p.name: read_tree(p)["title"] for p in sorted(folder.iterdir())}
+
+
+ALL = {f"{n}.json": question for n, question in enumerate(QUESTIONS)}
+
+
+# -- in this process ---------------------------------------------------------------------------------------------------
+
+
+def test_each_query_s_tree_has_its_number_in_input_order(run_file: Any, tmp_path: Path) -> None:
+    outcome = run_file()
+    assert (outcome.code, outcome.out) == (0, "")
+    assert titles_in(tmp_path / "D") == ALL
+    tree = read_tree(tmp_path / "D" / "1.json")
+    assert set(nodes(tree)) == FOUND
+    extra = tree["extra"]
+    assert extra["answer"] == [TOOL]
+    assert extra["qid"] == "secon"
+    assert set(extra["crawler_recall_papers"]) == set(extra["recall_papers"]) == FOUND
+    assert {"2301.00001", "2101.00005"} <= set(extra["touch_ids"])
+    assert "0: 6 papers found, 6 selected" in outcome.err
+
+
+def test_finished_queries_are_not_run_again(run_file: Any, model_server: ModelServer, tmp_path: Path) -> None:
+    run_file()
+    (tmp_path / "D" / "1.json").unlink()
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "D").iterdir()}
+    model_server.requests.clear()
+    outcome = run_file()
+    assert "3 queries, 2 finished before" in outcome.err
+    assert model_server.queries == [QUESTIONS[1]]
+    assert titles_in(tmp_path / "D") == ALL
+    assert all((tmp_path / "D" / name).stat().st_mtime_ns == time for name, time in before.items())
+    model_server.requests.clear()
+    assert run_file().code == 0
+    assert model_server.requests == []
+
+
+def test_a_cut_off_result_is_run_again(run_file: Any, model_server: ModelServer, tmp_path: Path) -> None:
+    run_file()
+    path = tmp_path / "D" / "2.json"
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2])
+    model_server.requests.clear()
+    assert run_file().code == 0
+    assert model_server.queries == [QUESTIONS[2]]
+    assert read_tree(path)["title"] == QUESTIONS[2]
+
+
+def test_another_question_s_results_are_refused_and_kept(run_file: Any, questions: Path, tmp_path: Path) -> None:
+    run_file()
+    write_jsonl(questions, [{"question": q} for q in reversed(QUESTIONS)])
+    assert run_file("--quiet").is_error(2, "0.json", "another question", "--overwrite")
+    assert titles_in(tmp_path / "D") == ALL
+    assert run_file("--overwrite", "--quiet").code == 0
+    assert titles_in(tmp_path / "D") == {f"{n}.json": q for n, q in enumerate(reversed(QUESTIONS))}
+
+
+def test_a_query_that_fails_costs_itself_and_only_it_is_run_again(
+    run_file: Any, questions: Path, model_server: ModelServer, tmp_path: Path
+) -> None:
+    write_jsonl(questions, [{"question": q} for q in (QUESTIONS[0], "refuse this", QUESTIONS[2])])
+    outcome = run_file("--quiet")
+    assert outcome.code == 4
+    assert [line for line in outcome.err.splitlines() if line.startswith("1: error: ")]
+    assert "Traceback" not in outcome.err
+    assert sorted(os.listdir(tmp_path / "D")) == ["0.json", "2.json"]
+    model_server.requests.clear()
+    assert run_file().code == 4
+    assert set(model_server.queries) == {"refuse this"}
+
+
+def test_results_on_stdout_come_query_by_query(run_file: Any) -> None:
+    lines = [json.loads(line) for line in run_file("--format", "jsonl").out.splitlines()]
+    assert [line["query"] for line in lines] == [q for q in QUESTIONS for _ in FOUND]
+
+
+def test_a_question_s_own_date_holds_and_a_flag_replaces_it(run_file: Any, questions: Path, tmp_path: Path) -> None:
+    row = {
+        "question": Q,
+        "source_meta": {"published_time": "20230110"},
+    }  # TOOL came out eight days before, SURVEY after
+    write_jsonl(questions, [row])
+    run_file("--quiet")
+    assert set(nodes(read_tree(tmp_path / "D" / "0.json"))) & {"A Survey of Agents with Tools", TOOL} == {TOOL}
+    run_file("--quiet", "--overwrite", "--end_date", "2030-01-01")
+    assert set(nodes(read_tree(tmp_path / "D" / "0.json"))) == FOUND
+
+
+def test_half_of_a_surrogate_pair_in_a_question_is_no_other_question(
+    run_file: Any, questions: Path, tmp_path: Path
+) -> None:
+    questions.write_text('{"question": "tools \\ud83d for agents"}\n')
+    assert run_file().code == 0
+    assert "1 finished before" in run_file().err
+
+
+# -- as a process ------------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    """Holds a model server's answers to one query until opened; `reached` is set by the first that waits."""
+
+    def __init__(self, kind: str, query: str) -> None:
+        self._held = kind, query
+        self.reached, self._open = threading.Event(), threading.Event()
+
+    def __call__(self, kind: str, query: str) -> None:
+        if (kind, query) == self._held:
+            self.reached.set()
+            self._open.wait(PATIENCE_SECONDS)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def started(tmp_path: Path, world_library: Path) -> Iterator[Any]:
+    """Starts processes on the world: `started(server, *flags)`; none outlives the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def run(server: ModelServer, *args: Any, **popen: Any) -> subprocess.Popen[bytes]:
+        flags = [str(arg) for arg in (*args, "--library", world_library, *server.flags)]
+        processes.append(start(flags, tmp_path, **popen))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_or_interrupted_run_goes_on_where_it_was(
+    started: Any, questions: Path, tmp_path: Path, ending: signal.Signals
+) -> None:
+    gate = Gate("select", QUESTIONS[1])
+    with ModelServer(gate) as server:
+        process = started(server, "--input_file", questions, "--output_folder", "D")
+        assert gate.reached.wait(PATIENCE_SECONDS)
+        process.send_signal(ending)
+        _, err = process.communicate(timeout=SOON_SECONDS)  # the gate is still closed
+        assert process.returncode == (-9 if ending == signal.SIGKILL else 130)
+        assert b"Traceback" not in err
+        assert titles_in(tmp_path / "D") == {"0.json": QUESTIONS[0]}
+        gate.open()
+        server.requests.clear()
+        process = started(server, "--input_file", questions, "--output_folder", "D")
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, err
+        assert server.queries == QUESTIONS[1:]
+    assert titles_in(tmp_path / "D") == ALL
+
+
+def test_ctrl_c_prints_what_was_found_so_far(started: Any, tmp_path: Path) -> None:
+    gate = Gate("expand", Q)
+    with ModelServer(gate) as server:
+        process = started(server, Q, "--output_folder", "D")
+        assert gate.reached.wait(PATIENCE_SECONDS)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SOON_SECONDS)
+        gate.open()
+    assert process.returncode == 130
+    assert TOOL in out.decode()
+    assert DEEP not in out.decode()
+    assert b"stopping; Ctrl-C again to give up" in err
+    assert b"these are the papers found so far" in err
+    assert b"Traceback" not in err
+    [path] = (tmp_path / "D").iterdir()
+    assert TOOL in nodes(read_tree(path))
+
+
+def test_seconds_that_are_over_end_the_process_though_a_model_hangs(started: Any) -> None:
+    gate = Gate("expand", Q)
+    with ModelServer(gate) as server:
+        process = started(server, Q, "--output_folder", "", "--max_seconds", "1.5")
+        out, err = process.communicate(timeout=PATIENCE_SECONDS / 2)
+        gate.open()
+    assert process.returncode == 0
+    assert b"ended early by the budget --max_seconds" in err
+    assert TOOL in out.decode()
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_a_reader_that_goes_away_is_no_error_and_the_tree_is_kept(started: Any, tmp_path: Path, form: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with ModelServer() as server:
+        process = started(server, Q, "--output_folder", "D", "--format", form, stdout=writing)
+        os.close(writing)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, err
+    assert b"Traceback" not in err
+    assert b"BrokenPipe" not in err
+    [path] = (tmp_path / "D").iterdir()
+    assert set(nodes(read_tree(path))) == FOUND
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_stdout_that_knows_no_unicode_is_written_all_the_same(started: Any, form: str) -> None:
+    with ModelServer() as server:
+        environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+        asked = os.fsencode(Q) + b" \xff"
+        process = started(server, os.fsdecode(asked), "--format", form, environment=environment)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, err
+    assert out.isascii()
+    if form == "json":
+        assert "Zürich Notes: ein Überblick" in [p["title"] for p in json.loads(out)["papers"]]
+
+
+def test_on_a_terminal_progress_is_one_line_drawn_anew(started: Any) -> None:
+    main, terminal = pty.openpty()
+    with ModelServer() as server:
+        process = started(server, Q, "--output_folder", "", stderr=terminal, environment={"TERM": "xterm"})
+        os.close(terminal)
+        shown = b"".join(iter(lambda: _read(main), b"")).decode()
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    os.close(main)
+    assert process.returncode == 0
+    assert TOOL in out.decode()
+    assert "found · " in shown
+    assert "scored · " in shown
+    assert "selected · " in shown
+    assert "\x1b[2K" in shown  # the line is wiped
+    assert "6 papers found, 6 selected" in shown
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 65536)
+    except OSError:  # the other side closed the terminal
+        return b""
