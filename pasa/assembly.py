@@ -19,6 +19,7 @@ from pasa.config import ModelSettings, Settings, ToolSettings, to_dict
 from pasa.errors import CheckpointError, ConfigError, ToolError
 from pasa.library import Library
 from pasa.models.base import Generator, Scorer
+from pasa.reranking import Rerank
 from pasa.runtime import PaperAgent
 from pasa.tools.arxiv import ArxivSearch, ArxivSource
 from pasa.tools.base import PaperSource, SearchEngine
@@ -94,13 +95,15 @@ def assemble(
         if engine_choice.name == "demo":
             tell(_how_to_go_live())
         generator, scorer = _models(settings, library, tell)
-        agent = PaperAgent(generator, scorer, engine, source, settings.agent)
+        rerank = _rerank(settings.models)
+        agent = PaperAgent(generator, scorer, engine, source, settings.agent, rerank=rerank)
         parts.callback(agent.close)
         record = {
             "engine": engine.name,
             "source": source.name,
             "crawler": generator.name,
             "selector": scorer.name,
+            "reranked": rerank is not None,
             "config": config.name if config else None,
             "settings": to_dict(settings)["agent"],
         }
@@ -245,6 +248,14 @@ def _scorer(path: str, models: ModelSettings, library: Library | None) -> Scorer
     from pasa.models.huggingface import HuggingFaceScorer
 
     return HuggingFaceScorer.load(path, models.device, models.dtype, models.attention)
+
+
+def _rerank(models: ModelSettings) -> Rerank | None:
+    if models.rerank == "none" or choose_model(models.selector_path, "selector").name != "rules":
+        return None
+    from pasa.models.rules_reranker import rerank
+
+    return rerank
 
 
 def _server_model(path: str) -> str:
