@@ -42,6 +42,9 @@ SERPER_KEY = "SERPER_API_KEY"
 # How long `auto` waits for arXiv before it answers from the demo library.
 PROBE_SECONDS = 3.0
 
+# In a library smaller than this everything cites the same few papers, which says nothing about a question.
+RERANK_PAPERS = 5000
+
 EngineName = Literal["serper", "arxiv", "library", "demo"]
 Note = Callable[[str], None]
 
@@ -72,10 +75,9 @@ class Assembly:
 
 
 def choose_config(settings: Settings, engine: Choice) -> Path:
-    """The configuration for a call that names none: without a language model, on a local library, searches cost
-    nothing, so that many more results are looked at; else the paper's settings."""
-    local = engine.name in ("library", "demo")
-    if local and choose_model(settings.models.crawler_path, "crawler").name == "rules":
+    """The configuration for a call that names none: without a language model, on a library, searches cost nothing,
+    so that many more results are looked at; else the paper's settings."""
+    if engine.name == "library" and choose_model(settings.models.crawler_path, "crawler").name == "rules":
         return ROOT / "configs" / "agent_rules.yaml"
     return ROOT / "configs" / "agent.yaml"
 
@@ -95,7 +97,7 @@ def assemble(
         if engine_choice.name == "demo":
             tell(_how_to_go_live())
         generator, scorer = _models(settings, library, tell)
-        rerank = _rerank(settings.models)
+        rerank = _rerank(settings.models, library if engine_choice.name == "library" else None)
         agent = PaperAgent(generator, scorer, engine, source, settings.agent, rerank=rerank)
         parts.callback(agent.close)
         record = {
@@ -123,11 +125,12 @@ def choose_engine(tools: ToolSettings) -> Choice:
         raise ConfigError("--engine demo and --library exclude each other; leave one out")
     if tools.engine == "library" or (tools.engine == "auto" and tools.library):
         return Choice("library", tools.library or str(_shown(BUILT_LIBRARY)))
-    if tools.engine == "serper" and not os.environ.get(SERPER_KEY):
+    key = os.environ.get(SERPER_KEY, "").strip()
+    if tools.engine == "serper" and not key:
         raise ConfigError(f"engine serper needs a key: set {SERPER_KEY} (from serper.dev), or use --engine arxiv")
     if tools.engine != "auto":
         return Choice(tools.engine, "as asked")
-    if os.environ.get(SERPER_KEY):
+    if key:
         return Choice("serper", f"{SERPER_KEY} is set")
     if BUILT_LIBRARY.exists():
         return Choice("library", f"no {SERPER_KEY}; {_shown(BUILT_LIBRARY)} is here")
@@ -250,8 +253,10 @@ def _scorer(path: str, models: ModelSettings, library: Library | None) -> Scorer
     return HuggingFaceScorer.load(path, models.device, models.dtype, models.attention)
 
 
-def _rerank(models: ModelSettings) -> Rerank | None:
-    if models.rerank == "none" or choose_model(models.selector_path, "selector").name != "rules":
+def _rerank(models: ModelSettings, library: Library | None) -> Rerank | None:
+    """What ranks by citations: only what it was fitted to, `rules` scores in a large library."""
+    rules = choose_model(models.selector_path, "selector").name == "rules"
+    if models.rerank == "none" or not rules or library is None or library.num_papers < RERANK_PAPERS:
         return None
     from pasa.models.rules_reranker import rerank
 
