@@ -41,11 +41,9 @@ async def wait_shared(task: asyncio.Task[T]) -> T:
 
 
 def give_up(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels what is still under way; what failed unheard is taken note of, else asyncio complains of it later."""
+    """Cancels what is still under way. Of what failed unheard asyncio does not complain later: cancel() sees to it."""
     for task in tasks:
         task.cancel()
-        if task.done() and not task.cancelled():
-            task.exception()
 
 
 async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
