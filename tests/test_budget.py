@@ -71,7 +71,9 @@ def test_a_budgets_run_does_not_depend_on_timing(settings):
 
 
 def test_a_limit_counts_a_paper_once_over_the_runs_of_an_ensemble():
-    wanted = run(World(6), ensemble_runs=2).stats
+    free = World(6)
+    wanted = run(free, ensemble_runs=2).stats
+    assert wanted.papers_scored == sum(free.scored.values())
     result = run(World(6), ensemble_runs=2, max_papers_scored=wanted.papers_scored)
     assert wanted.papers_scored == wanted.selector_calls
     assert result.stats.budget_reached is None
@@ -80,8 +82,7 @@ def test_a_limit_counts_a_paper_once_over_the_runs_of_an_ensemble():
 
 def test_the_time_limit_ends_the_run_with_what_was_found():
     world = World(7)
-    world.slow = {paper.title: 5.0 for paper in world.papers if paper.title in world.pages}
-    world.scorer.score = lambda requests: [0.5] * len(requests)
+    world.slow = {f"page:{paper.title}": 3.0 for paper in world.papers}
     started = time.monotonic()
     with world.agent(max_seconds=0.4) as agent:
         result = agent.run(QUESTION)
@@ -107,9 +108,8 @@ def test_a_run_that_ended_in_time_stays_so():
 
 def test_stop_ends_the_run_at_once_with_what_was_found():
     world = World(8)
-    world.slow = {paper.title: 5.0 for paper in world.papers}
-    world.scorer.score = lambda requests: [0.5] * len(requests)
-    with world.agent() as agent:
+    world.slow = {f"page:{paper.title}": 3.0 for paper in world.papers}
+    with world.agent(threads_num=100) as agent:
         started = time.monotonic()
 
         def stop_in_the_first_layer(event):

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pasa.actions import read_reply
@@ -13,6 +13,7 @@ QUICK = settings(max_examples=50, deadline=None)
 
 @QUICK
 @given(st.text(), st.text(), st.text())
+@example("{title}  %s", "{user_query}\n", " two  blanks\t")
 def test_whatever_a_text_holds_stands_in_the_prompt_unchanged(query, title, abstract):
     """Braces and percent signs are no placeholders."""
     prompt = select_request(query, title, abstract).prompt

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 
 import pytest
 
@@ -165,6 +166,25 @@ def test_a_bug_in_a_model_or_tool_comes_out_and_hangs_nothing(part, bug, caplog)
         assert no_task_is_left(agent)
     gc.collect()
     assert not caplog.records  # such as "Task exception was never retrieved"
+
+
+def test_bugs_that_nobody_waits_for_are_not_complained_of_later(caplog):
+    """Pages are fetched ahead; here they break before anything asks for them, and the run ends for another reason."""
+    world = World(3)
+
+    def broken(*args):
+        raise ZeroDivisionError("a bug in every page")
+
+    def slowly_broken(*args):
+        time.sleep(0.1)
+        raise KeyError("a bug in the metadata")
+
+    world.sections, world.papers_by_id = broken, slowly_broken
+    with world.agent() as agent:
+        assert isinstance(error_of(lambda: agent.run(QUESTION)), KeyError)
+        assert no_task_is_left(agent)
+    gc.collect()
+    assert not caplog.records
 
 
 # -- malformed replies -------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_calls_of_a_layer_run_side_by_side_and_prompts_share_batches():
 
 
 def test_one_model_as_crawler_and_selector_is_used_by_one_thread_at_a_time():
-    world = World(3)
+    world = World(3, delay_seconds=0.02)  # so that sessions and scores come at different times
     under_way, most = [0], [0]
     generate, score = world.generate, world.scorer.score
 
@@ -60,7 +60,7 @@ def test_one_model_as_crawler_and_selector_is_used_by_one_thread_at_a_time():
         def counted(*args):
             under_way[0] += 1
             most[0] = max(most[0], under_way[0])
-            time.sleep(0.002)
+            time.sleep(0.005)
             try:
                 return call(*args)
             finally:
@@ -87,18 +87,18 @@ def test_queries_of_several_threads_at_once_give_what_each_gives_alone():
 
 @pytest.mark.parametrize("events_heard", [1, 2, 8, 60])
 def test_closing_the_stream_early_leaves_nothing_running(events_heard, caplog):
-    world = World(4, delay_seconds=SLOW)
+    world = World(4)
+    world.slow = {f"generate:{paper.title}": 0.4 for paper in world.papers}
     with world.agent() as agent:
         stream = agent.stream(QUESTION)
         for _ in range(events_heard):
             next(stream)
         stream.close()
-        assert no_task_is_left(agent)
-        time.sleep(3 * SLOW)  # threads end what they had begun
+        assert no_task_is_left(agent, 0.5)  # the batch in the model's thread ends, no other is begun
         calls = sum(world.calls.values())
-        time.sleep(5 * SLOW)
+        time.sleep(0.1)
         assert sum(world.calls.values()) == calls
-        world.delay_seconds = 0
+        world.slow = {}
         assert run_facts(agent.run(QUESTION)) == run_facts(run(World(4)))
         assert no_task_is_left(agent)
     gc.collect()
