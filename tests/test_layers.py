@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # every part speaks; "core" is the loop; what is named here may not import what is not in its row.
 PROTOCOLS = {"errors", "paper", "actions", "models.base", "tools.base", "prompts", "config", "query"}
 CORE = {
+    "reranking",
     "waiting",
     "batcher",
     "crawler",
@@ -40,6 +41,7 @@ CORE_ORDER = [
     "result_tree",
     "paper_queue",
     "crawler",
+    "reranking",
     "events",
     "budget",
     "batcher",
