@@ -102,7 +102,8 @@ class SentenceEmbedder:
         import torch
 
         tokenizer, model = self._load()
-        ids: list[list[int]] = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+        readable = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates are not text
+        ids: list[list[int]] = tokenizer(readable, truncation=True, max_length=max_tokens)["input_ids"]
         buckets: dict[int, list[int]] = defaultdict(list)
         for row, tokens in enumerate(ids):
             buckets[-(-len(tokens) // _BUCKET_TOKENS)].append(row)

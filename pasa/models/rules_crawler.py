@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pasa.actions import render_actions
 from pasa.models.base import CrawlRequest, Reply, Sampling
 from pasa.models.term_statistics import TermStatistics, common_words, inverse_document_frequency
-from pasa.models.text import subject_phrases, subject_words
+from pasa.models.text import stems, subject_phrases, subject_words
 
 MAX_QUERIES = 20  # as many as any configuration carries out (PAPER.md: upstream's 20)
 MAX_QUERY_WORDS = 32  # what Google reads of a query
@@ -31,7 +32,7 @@ class RulesGenerator:
     def _session(self, request: CrawlRequest) -> str:
         if request.kind == "search":
             return render_actions("search", search_queries(request.query, self._statistics or common_words()))
-        return render_actions("expand", ordered_sections(request.section_names))
+        return render_actions("expand", chosen_sections(request.query, request.section_names))
 
 
 def search_queries(question: str, statistics: TermStatistics) -> list[str]:
@@ -58,15 +59,27 @@ def _by_weight(words: Sequence[str], weights: dict[str, float], limit: int) -> s
     return " ".join(words)
 
 
-# How a section's name says that it reviews others' work, the best first.
-_PRIORITIES = ("related", "background", "literature", "prior work", "introduction", "preliminar", "overview", "survey")
+# What a section's name says it does, the most fruitful first: on the dev questions an introduction led to .040 answers
+# that the search had missed, a review of others' work to .026, preliminaries to .016, any other section to .009.
+# The first three hold a third of the sections and all but 1% of the answers.
+_FRUITFUL = (
+    re.compile(r"introduc|motivat", re.I),
+    re.compile(r"related|background|literature|prior work|previous work|overview|survey|state of the art", re.I),
+    re.compile(r"prelim|problem|formulation|notation", re.I),
+)
 
 
-def ordered_sections(names: Sequence[str]) -> list[str]:
-    """All section names, those that review others' work first, else in the paper's order."""
+def chosen_sections(question: str, names: Sequence[str]) -> list[str]:
+    """The sections worth expanding, named exactly as in `names`, each once, the most promising first.
 
-    def priority(name: str) -> int:
-        lowered = name.lower()
-        return next((i for i, word in enumerate(_PRIORITIES) if word in lowered), len(_PRIORITIES))
-
-    return sorted(dict.fromkeys(n for n in names if n.strip()), key=priority)
+    Those whose name says that they look at others' work, or that share a word with the question's subject; where a
+    paper has none, all of them.
+    """
+    subject = {stem for word in subject_words(question) for stem in stems(word)}
+    ranked = []
+    for at, name in enumerate(dict.fromkeys(n for n in names if n.strip())):
+        kind = next((i for i, pattern in enumerate(_FRUITFUL) if pattern.search(name)), len(_FRUITFUL))
+        shared = len(subject.intersection(stems(name)))
+        ranked.append((kind, -shared, at, name))
+    good = [row for row in ranked if row[0] < len(_FRUITFUL) or row[1] < 0]
+    return [name for *_, name in sorted(good or ranked)]
