@@ -129,11 +129,13 @@ class Paper:
         return f"https://arxiv.org/abs/{self.arxiv_id}" if self.arxiv_id else None
 
     def last_possible_day(self) -> dt.date | None:
-        """The latest day the paper can have appeared, from its date, else from its arXiv id's month."""
+        """The latest day the paper can have appeared, from its date and its arXiv id's month; None if neither says."""
         day = last_day(self.date) if self.date else None
-        if day is None and self.arxiv_id and (month := arxiv_id_month(self.arxiv_id)):
-            day = last_day(month)
-        return day
+        month = arxiv_id_month(self.arxiv_id) if self.arxiv_id else None
+        if month is None or (day and len(self.date or "") > len("YYYY-MM")):
+            return day
+        by_id = last_day(month)
+        return min(day, by_id) if day and by_id else day or by_id
 
 
 def sections_from_titles(sections: dict[str, list[str]]) -> tuple[Section, ...]:

@@ -188,3 +188,20 @@ def test_sections_of_one_name_are_read_as_one():
 def test_sections_survive_upstreams_form(sections):
     assert sections_to_titles(sections_from_titles(sections)) == sections
     assert sections_to_titles(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("date", "arxiv_id", "expected"),
+    [
+        ("2023", "2301.00001", dt.date(2023, 1, 31)),  # a coarse date, an id that says more
+        ("2023-05", "2305.00001", dt.date(2023, 5, 31)),
+        ("2024", "2301.00001", dt.date(2023, 1, 31)),  # published a year after it appeared
+        ("2023-01-20", "2301.00001", dt.date(2023, 1, 20)),
+        ("20230120", "2301.00001", dt.date(2023, 1, 20)),
+        ("2023", None, dt.date(2023, 12, 31)),
+        (None, "2301.00001", dt.date(2023, 1, 31)),
+        (None, None, None),
+    ],
+)
+def test_the_last_possible_day_is_the_earliest_that_date_and_id_allow(date, arxiv_id, expected):
+    assert Paper("t", date=date, arxiv_id=arxiv_id).last_possible_day() == expected

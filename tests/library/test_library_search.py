@@ -70,7 +70,7 @@ def test_the_end_date_drops_nothing_else_and_changes_no_score(library: Library) 
         ({"date": "2020-02"}, dt.date(2020, 2, 29)),
         ({"date": "2020-02-10"}, dt.date(2020, 2, 10)),
         ({"arxiv_id": "2002.00001"}, dt.date(2020, 2, 29)),
-        ({"arxiv_id": "2002.00001", "date": "2020"}, dt.date(2020, 12, 31)),
+        ({"arxiv_id": "2002.00001", "date": "2020"}, dt.date(2020, 2, 29)),
     ],
 )
 def test_a_paper_counts_as_out_on_its_latest_possible_day(library_of, row: dict, last_day: dt.date) -> None:
