@@ -101,7 +101,7 @@ def assemble(
         agent = PaperAgent(generator, scorer, engine, source, settings.agent, rerank=rerank)
         parts.callback(agent.close)
         record = {
-            "engine": engine.name,
+            "engine": engine_choice.name,
             "source": source.name,
             "crawler": generator.name,
             "selector": scorer.name,

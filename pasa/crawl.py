@@ -138,10 +138,13 @@ class Crawl:
             hits = await self._shared.workers.search(query, self._settings.search_papers, end_date)
             self._fetch_ahead(hits)
             looked_up = await each([self._by_id(h.arxiv_id) for h in hits if h.paper is None and h.arxiv_id])
+            failures = [outcome for outcome in looked_up if isinstance(outcome, ToolError)]
+            if failures and len(failures) == len(hits):  # an outage must not read as "nothing found"
+                raise failures[0]
         except ToolError as error:
             self._problem("search: failed", f"{query}: {error}")
             return error
-        by_id = {paper.arxiv_id: paper for paper in looked_up if paper}
+        by_id = {paper.arxiv_id: paper for paper in looked_up if isinstance(paper, Paper)}
         papers = [hit.paper or by_id.get(hit.arxiv_id) for hit in hits]
         return self._heard_of([Found(p, p.title) for p in papers if p is not None], query, check_date=True)
 
@@ -153,12 +156,13 @@ class Crawl:
                 if hit.paper is None and hit.arxiv_id:
                     self._page(Paper(hit.title, arxiv_id=hit.arxiv_id))
 
-    async def _by_id(self, arxiv_id: str) -> Paper | None:
+    async def _by_id(self, arxiv_id: str) -> Paper | ToolError | None:
+        """The paper, None where it is not known; a ToolError is counted and given back."""
         try:
             paper = await self._shared.workers.paper_by_id(arxiv_id)
         except ToolError as error:
             self._problem("metadata: failed", f"{arxiv_id}: {error}")
-            return None
+            return error
         if paper is None:
             self._problem("metadata: not found", arxiv_id)
         return paper

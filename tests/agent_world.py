@@ -20,6 +20,7 @@ from typing import Any, Self
 from pasa.actions import render_actions
 from pasa.paper import Paper, Reference, Section, sections_to_titles
 from tests.models.openai_server import Answer, OpenAIServer, chat_answer, completion_answer, error_answer
+from tests.services import FakeServices
 
 ROOT = Path(__file__).parents[1]
 QUESTION = "which papers study tools for language agents?"
@@ -159,6 +160,14 @@ def start(args: Sequence[str], cwd: Path, environment: dict[str, str] | None = N
         env=clean | (environment or {}),
         **(pipes | popen),
     )
+
+
+def service_flags(services: FakeServices, folder: Path, **tools: Any) -> list[str]:
+    """Flags that put fake services in the services' places: no pauses, no cache, one retry; `tools` are settings."""
+    settings = {"arxiv_delay_seconds": 0, "page_delay_seconds": 0, "cache_dir": "", "retries": 1} | tools
+    (folder / "live.yaml").write_text(json.dumps({"tools": settings}))  # JSON is YAML
+    bases = [(f"--{name}_base", getattr(services.urls, name)) for name in services.urls.__slots__]
+    return ["--config", str(folder / "live.yaml"), *(word for pair in bases for word in pair)]
 
 
 # -- trees -------------------------------------------------------------------------------------------------------------

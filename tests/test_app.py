@@ -24,6 +24,7 @@ from tests.agent_world import (
     ModelServer,
     nodes,
     read_tree,
+    service_flags,
     write_jsonl,
 )
 from tests.services import FakeServices
@@ -164,14 +165,8 @@ def test_help_names_every_flag_that_is_not_hidden(capsys: pytest.CaptureFixture[
 
 @pytest.fixture
 def live(tmp_path: Path, model_server: ModelServer) -> Any:
-    """Flags of a run on fake services without pauses: `live(services)`."""
-    (tmp_path / "fast.yaml").write_text("tools:\n  arxiv_delay_seconds: 0\n  page_delay_seconds: 0\n  cache_dir: ''\n")
-
-    def flags(services: FakeServices) -> list[str]:
-        bases = [(f"--{name}_base", getattr(services.urls, name)) for name in services.urls.__slots__]
-        return ["--config", "fast.yaml", *(word for pair in bases for word in pair), *model_server.flags]
-
-    return flags
+    """Flags of a run on fake services: `live(services)`."""
+    return lambda services: [*service_flags(services, tmp_path), *model_server.flags]
 
 
 def test_a_refused_key_is_an_error_of_the_service(cli: Any, live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +324,7 @@ def test_rules_answer_from_the_demo_library_and_say_how_to_go_live(cli: Any, tmp
     assert "SERPER_API_KEY" in outcome.err
     assert "--library" in outcome.err
     [path] = (tmp_path / "results").iterdir()
-    assert read_tree(path)["extra"]["run"]["config"] == "agent_rules.yaml"
+    assert read_tree(path)["extra"]["run"]["config"] == "agent.yaml"
     assert len(nodes(read_tree(path))) >= 1
 
 

@@ -1,0 +1,183 @@
+"""What the agent is put together from, and why: engines in order, models by path, nothing secret in the record."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pasa import assembly
+from pasa.assembly import EngineName, assemble, choose_config, choose_engine, choose_model
+from pasa.config import ModelSettings, Settings, ToolSettings
+from pasa.errors import ConfigError
+from pasa.library import build_library
+from tests.agent_world import MODEL_SECRET, QUESTION, SECRET, ModelServer, papers, read_tree, service_flags
+from tests.services import CUT, FakeServices, Fault
+
+AUTO = ToolSettings()
+
+
+@pytest.fixture
+def services() -> Iterator[FakeServices]:
+    with FakeServices(papers(), serper_key=SECRET) as fake:
+        yield fake
+
+
+@pytest.fixture
+def closed_url() -> str:
+    """An address on loopback where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/api/query"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine without key, built library and checkpoints; arXiv is where a test says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SERPER_API_KEY", "")
+    monkeypatch.delenv("SERPER_API_KEY")
+    monkeypatch.setattr(assembly, "BUILT_LIBRARY", tmp_path / "built")
+    return monkeypatch
+
+
+def arxiv_at(url: str) -> ToolSettings:
+    return ToolSettings(arxiv_api_base=url)
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+def test_auto_takes_the_key_then_the_library_then_arxiv_then_the_demo(
+    machine: pytest.MonkeyPatch, services: FakeServices, world_library: Path, closed_url: str, tmp_path: Path
+) -> None:
+    here, nowhere = arxiv_at(services.urls.arxiv_api), arxiv_at(closed_url)
+    demo = choose_engine(nowhere)
+    assert (demo.name, "arXiv cannot be reached" in demo.reason) == ("demo", True)
+    arxiv = choose_engine(here)
+    assert (arxiv.name, arxiv.reason) == ("arxiv", "no SERPER_API_KEY, no built library")
+    build_library([world_library], tmp_path / "built")
+    library = choose_engine(here)
+    assert (library.name, "built is here" in library.reason) == ("library", True)
+    machine.setenv("SERPER_API_KEY", SECRET)
+    serper = choose_engine(here)
+    assert (serper.name, serper.reason) == ("serper", "SERPER_API_KEY is set")
+    assert len(services.requests_to("arxiv_api")) == 1  # only when nothing comes before it
+
+
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.garbage(), CUT, Fault.hang(20.0)])
+def test_an_arxiv_that_does_not_answer_usably_is_not_chosen(
+    machine: pytest.MonkeyPatch, services: FakeServices, fault: Fault
+) -> None:
+    machine.setattr(assembly, "PROBE_SECONDS", 0.5)
+    services.always("arxiv_api", fault)
+    assert choose_engine(arxiv_at(services.urls.arxiv_api)).name == "demo"
+
+
+def test_a_named_library_is_the_engine_of_auto_even_with_a_key(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("SERPER_API_KEY", SECRET)
+    assert choose_engine(ToolSettings(library="L")).name == "library"
+    assert choose_engine(ToolSettings(library="L", engine="serper")).name == "serper"
+
+
+def test_an_engine_that_is_asked_for_is_taken(machine: pytest.MonkeyPatch) -> None:
+    for name in ("arxiv", "demo", "library"):
+        assert choose_engine(ToolSettings(engine=name)).name == name
+    with pytest.raises(ConfigError, match="SERPER_API_KEY"):
+        choose_engine(ToolSettings(engine="serper"))
+    machine.setenv("SERPER_API_KEY", "  ")
+    assert choose_engine(ToolSettings(library=None, arxiv_api_base="http://127.0.0.1:9/q")).name == "demo"
+
+
+# -- what the command line says of it ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(cli: Any, model_server: ModelServer, services: FakeServices, tmp_path: Path) -> Any:
+    """Asks QUESTION with the fake services in the services' places."""
+    flags = [*service_flags(services, tmp_path, cache_dir="web"), *model_server.flags]
+    return lambda *more: cli(QUESTION, "--expand_layers", "0", *flags, *more)
+
+
+def test_the_engine_and_why_are_said(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "engine: arxiv (no SERPER_API_KEY, no built library)" in ask().err
+    monkeypatch.setenv("SERPER_API_KEY", SECRET)
+    assert "engine: serper (SERPER_API_KEY is set)" in ask().err
+
+
+def test_the_demo_says_why_it_answers_and_how_to_go_live(cli: Any, closed_url: str) -> None:
+    flags = ["--crawler_path", "rules", "--selector_path", "rules", "--search_papers", "2", "--expand_layers", "0"]
+    said = cli("bandits", "--arxiv_api_base", closed_url, *flags).err
+    assert "engine: demo (no SERPER_API_KEY, no built library, arXiv cannot be reached)" in said
+    for way in ("set SERPER_API_KEY", "--engine arxiv", "--library", "scripts/build_library.py"):
+        assert way in said
+
+
+def test_keys_are_sent_and_stand_nowhere(ask: Any, tmp_path: Path, services: FakeServices, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SERPER_API_KEY", SECRET)
+    outcome = ask("--verbose", "--format", "tree")
+    assert outcome.code == 0
+    assert {r.headers["x-api-key"] for r in services.requests_to("serper")} == {SECRET}
+    assert not [r for r in services.received if r.service != "serper" and SECRET in str(r)]
+    kept = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
+    assert any(b"tools agents" in content for content in kept)  # the cache and the tree are among them
+    for secret in (SECRET, MODEL_SECRET):
+        assert secret not in outcome.out + outcome.err
+        assert not [content for content in kept if secret.encode() in content]
+
+
+# -- settings and models -----------------------------------------------------------------------------------------------
+
+
+def test_many_results_are_asked_for_only_where_they_cost_nothing(
+    machine: pytest.MonkeyPatch,
+) -> None:
+    machine.setattr(assembly, "CHECKPOINTS", {"crawler": "none", "selector": "none"})
+
+    def config(engine: EngineName, crawler: str = "auto") -> str:
+        settings = Settings(models=ModelSettings(crawler_path=crawler), tools=ToolSettings(engine=engine))
+        return choose_config(settings, assembly.Choice(engine, "")).name
+
+    assert config("library") == "agent_rules.yaml"
+    assert [config(engine) for engine in ("demo", "arxiv", "serper")] == ["agent.yaml"] * 3
+    assert config("library", "openai:m") == "agent.yaml"
+
+
+def test_arxiv_chosen_by_auto_is_asked_for_few_results(
+    cli: Any, model_server: ModelServer, services: FakeServices, tmp_path: Path
+) -> None:
+    flags = ["--crawler_path", "rules", *model_server.flags[2:], "--cache_dir", "", "--max_model_calls", "0"]
+    flags += ["--arxiv_api_base", services.urls.arxiv_api]  # no --config: it is chosen
+    outcome = cli(QUESTION, *flags)
+    assert "engine: arxiv" in outcome.err
+    [tree] = (tmp_path / "results").iterdir()
+    assert read_tree(tree)["extra"]["run"]["config"] == "agent.yaml"
+
+
+def test_a_checkpoint_that_is_here_is_taken(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setattr(assembly, "ROOT", tmp_path)
+    assert choose_model("auto", "crawler").name == "rules"
+    (tmp_path / "checkpoints" / "pasa-7b-crawler").mkdir(parents=True)
+    crawler = choose_model("auto", "crawler")
+    assert (crawler.name, crawler.reason) == (
+        str(tmp_path / "checkpoints" / "pasa-7b-crawler"),
+        "the checkpoint is here",
+    )
+    assert choose_model("auto", "selector").name == "rules"
+    assert choose_model("rules", "crawler").name == "rules"
+
+
+def test_an_assembly_closes_what_it_opened(world_library: Path, model_server: ModelServer, monkeypatch: Any) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", MODEL_SECRET)
+    models = ModelSettings("openai:m", "openai:m", api_base=model_server.base_url)
+    said: list[str] = []
+    with assemble(Settings(models=models, tools=ToolSettings(library=str(world_library))), said.append) as made:
+        assert [line.split(":")[0] for line in said] == ["engine", "crawler", "selector"]
+        assert made.record["engine"] == "library"
+        assert MODEL_SECRET not in json.dumps(made.record)
+        agent = made.agent
+    assert agent._loop.is_closed()
