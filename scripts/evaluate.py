@@ -19,6 +19,8 @@ from pasa.evaluation.metrics import macro_average, query_metrics
 from pasa.query import read_queries
 from pasa.results import write_json
 
+TREE_KEYS = {"title", "child", "select_score", "extra"}  # what the metrics read
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,9 +46,11 @@ def main() -> int:
 
 
 def evaluate(folder: Path, input_file: Path | None, only_covered: bool) -> dict[str, Any]:
-    """The macro-averaged metrics, mean seconds a query, and how many queries they are over."""
+    """The macro-averaged metrics, mean seconds a query, and how many queries they are over. Raises ConfigError."""
+    if only_covered and input_file is None:
+        raise ConfigError("--only_covered needs --input_file, which says what is covered")
     trees = _read_trees(folder)
-    golds = _read_golds(input_file, only_covered) if input_file else None
+    golds = _read_golds(input_file, only_covered, trees) if input_file else None
     measured, seconds, without = [], [], 0
     for place, tree in trees.items():
         answer = golds.get(place) if golds is not None else tree["extra"].get("answer")
@@ -68,20 +72,34 @@ def _read_trees(folder: Path) -> dict[int, dict[str, Any]]:
     trees = {}
     for path in paths:
         try:
-            trees[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))
+            tree = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise ConfigError(f"{path} is not JSON ({error}); run its query again") from error
+        if not isinstance(tree, dict) or not tree.keys() >= TREE_KEYS:
+            raise ConfigError(f"{path} is not a result tree; take it out of the folder, or run its query again")
+        trees[int(path.stem)] = tree
     return trees
 
 
-def _read_golds(path: Path, only_covered: bool) -> dict[int, tuple[str, ...]]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _read_golds(path: Path, only_covered: bool, trees: dict[int, dict[str, Any]]) -> dict[int, tuple[str, ...]]:
+    """Place in the file -> golds. Raises ConfigError where a tree answers another question than the file's."""
     queries = read_queries(path)
+    for place, query in enumerate(queries):
+        if place in trees and trees[place]["title"] != query.text:
+            raise ConfigError(f"{place}.json answers another question than {path}; give the file that it was made from")
     return {
         place: query.answer or ()
-        for place, (query, row) in enumerate(zip(queries, rows, strict=True))
+        for place, (query, row) in enumerate(zip(queries, _rows(path), strict=True))
         if not only_covered or all(row.get("in_corpus", [True]))
     }
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that read_queries reads, with what it leaves out."""
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    return [json.loads(line) for line in lines if line.strip()]
 
 
 if __name__ == "__main__":
