@@ -29,16 +29,16 @@ def run(world, query=QUESTION, **settings):
 def test_a_slow_page_does_not_hold_the_other_sessions():
     world = World(3)
     slow = run(World(3)).sessions[1].paper.title
-    world.slow[f"page:{slow}"] = 1.0
+    world.slow[f"page:{slow}"] = 2.0
     heard = {}
     started = time.monotonic()
     with world.agent(expand_layers=1) as agent:
         for event in agent.stream(QUESTION):
             if isinstance(event, ActionsTaken) and event.layer == 1:
                 heard[event.title] = time.monotonic() - started
-    assert heard.pop(slow) >= 0.9
+    assert heard.pop(slow) >= 1.9
     assert len(heard) > 5
-    assert max(heard.values()) < 0.7
+    assert max(heard.values()) < 1.6
 
 
 def test_calls_of_a_layer_run_side_by_side_and_prompts_share_batches():
@@ -120,7 +120,7 @@ def test_an_error_in_the_listener_ends_the_run():
 
 def test_closing_the_agent_ends_the_runs_of_other_threads():
     world = World(4)
-    world.slow = {paper.title: 0.5 for paper in world.papers}
+    world.slow = {paper.title: 3.0 for paper in world.papers}
     agent = world.agent()
     outcome = []
     thread = threading.Thread(target=lambda: outcome.append(error_of(lambda: agent.run(QUESTION))), daemon=True)
@@ -130,7 +130,7 @@ def test_closing_the_agent_ends_the_runs_of_other_threads():
     started = time.monotonic()
     agent.close()
     thread.join(5)
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 2.0
     assert isinstance(outcome[0], PasaError)
     assert "closed" in str(outcome[0])
     agent.close()
@@ -140,7 +140,7 @@ def test_closing_the_agent_ends_the_runs_of_other_threads():
 
 def test_an_interrupted_run_leaves_nothing_running(caplog):
     world = World(4)
-    world.slow = {paper.title: 3.0 for paper in world.papers}
+    world.slow = {paper.title: 1.0 for paper in world.papers}  # a call under way runs out; no other may follow
     with world.agent(max_seconds=0.1) as agent:
         assert agent.run(QUESTION).stats.budget_reached == "seconds"
         assert no_task_is_left(agent, 2.0)
