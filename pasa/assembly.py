@@ -120,7 +120,7 @@ def choose_engine(tools: ToolSettings) -> Choice:
 
     Keys come from the environment or a .env file here. Raises ConfigError.
     """
-    load_dotenv(Path(".env"))
+    _read_env_file()
     if tools.engine == "demo" and tools.library:
         raise ConfigError("--engine demo and --library exclude each other; leave one out")
     if tools.engine == "library" or (tools.engine == "auto" and tools.library):
@@ -137,6 +137,13 @@ def choose_engine(tools: ToolSettings) -> Choice:
     if arxiv_answers(tools):
         return Choice("arxiv", f"no {SERPER_KEY}, no built library")
     return Choice("demo", f"no {SERPER_KEY}, no built library, arXiv cannot be reached")
+
+
+def _read_env_file() -> None:
+    try:
+        load_dotenv(Path(".env"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the .env file here ({error}); write it as NAME=value lines") from error
 
 
 def arxiv_answers(tools: ToolSettings) -> bool:

@@ -337,3 +337,8 @@ def test_keys_may_stand_in_an_env_file(cli: Any, live: Any, tmp_path: Path) -> N
         outcome = cli(QUESTION, "--engine", "serper", "--quiet", *live(services))
         assert (outcome.code, os.environ["SERPER_API_KEY"]) == (0, "from-a-file")
         assert "No paper was found" in outcome.out
+
+
+def test_an_env_file_that_cannot_be_read_is_a_mistake_like_others(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"SERPER_API_KEY=\xff\xfe\n")
+    assert cli("q", "--engine", "demo", "--quiet").is_error(2, ".env", "NAME=value")
