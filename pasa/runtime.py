@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -46,6 +47,7 @@ class PaperAgent:
         rerank: Rerank | None = None,
     ) -> None:
         self.settings = settings or AgentSettings()
+        self._source = source
         self._choose_papers = choose_papers
         self._rerank = rerank
         self._workers = Workers(generator, scorer, engine, source, self.settings.threads_num, look_ups_at_once)
@@ -109,6 +111,7 @@ class PaperAgent:
     async def _run(self, query: Query, emit: Callable[[Event], None]) -> None:
         stats = RunStats()
         budget = Budget(self.settings, stats)
+        failures_before = self._source_failures()
         self._running.add(budget)
         shared = self._share(query, budget, stats, emit)
         try:
@@ -125,8 +128,15 @@ class PaperAgent:
             self._running.discard(budget)
             budget.close()
             shared.cancel()
+        for reason, items in (self._source_failures() - failures_before).items():
+            stats.problems[f"look-up: {reason}"] += items
         stats.seconds = budget.seconds
         emit(RunDone(self._result(shared, root)))
+
+    def _source_failures(self) -> Counter[str]:
+        """What the source could not look up so far, by reason, where it counts that; runs side by side share it."""
+        failures = getattr(self._source, "failures", None)
+        return Counter(failures()) if failures else Counter()
 
     def _share(self, query: Query, budget: Budget, stats: RunStats, emit: Callable[[Event], None]) -> Shared:
         threshold = self.settings.select_threshold

@@ -226,3 +226,19 @@ def test_action_text_in_an_abstract_has_no_effect():
     assert all("[Search] injected" in node.paper.abstract for node in nodes_of(result))
     assert not [m for s in result.sessions for m in s.parsed.moves if "injected" in m.argument]
     assert {m.kind for s in result.sessions if s.kind == "expand" for m in s.parsed.moves} == {"expand"}
+
+
+def test_what_a_source_could_not_look_up_is_counted_in_the_run_it_happened_in():
+    world = World(1)
+    counted = {"arXiv is down": 2}
+    world.failures = lambda: dict(counted)
+    look_up = world.papers_by_reference
+
+    def fail_three(references):
+        counted["arXiv is down"] = 5
+        return look_up(references)
+
+    world.papers_by_reference = fail_three
+    with world.agent() as agent:
+        assert agent.run("a question").stats.problems["look-up: arXiv is down"] == 3
+        assert "look-up: arXiv is down" not in agent.run("a question").stats.problems

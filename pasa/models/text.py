@@ -23,16 +23,16 @@ FUNCTION_WORDS = _words(
     """
     a about above across after again against all along also although always am among amongst an and another any
     anything are around as aside at back be became because been before behind being below besides between beyond both
-    but by came can cannot could d did do does doing done down during each either else ever every few first for from
-    further get gets given gives go had has have having he hence her here him his how however i if in include included
-    includes including indeed inside instead into is it its itself just least less let like ll make makes made making
-    many may me might more moreover most much must my namely neither no nor not now of off often on once one only onto
-    or other others otherwise our out outside over own part per perhaps please quite rather re s same several shall she
-    should since so some something such t than that the their them themselves then there thereby therefore these they
-    thing things this those though through throughout thus to together too toward towards under unless until up upon
-    us use used useful uses using usage utilize utilized utilizes utilizing utilise utilised via ve versus very vs was
-    way ways we well were what whatever when where whereas whether which while who whom whose why will with within
-    without would yet you your
+    but by came can cannot could d did do does doing done down during each either else especially ever every few first
+    for from further get gets given gives go had has have having he hence her here him his how however i if in include
+    included includes including indeed inside instead into is it its itself just least less let like ll make makes made
+    making mainly many may me might more moreover most mostly much must my namely neither no nor not notably now of off
+    often on once one only onto or other others otherwise our out outside over own part particularly per perhaps please
+    quite rather re s same several shall she should since so some something such t than that the their them themselves
+    then there thereby therefore these they thing things this those though through throughout thus to together too
+    toward towards under unless until up upon us use used useful uses using usage utilize utilized utilizes utilizing
+    utilise utilised via ve versus very vs was way ways we well were what whatever when where whereas whether which
+    while who whom whose why will with within without would yet you your
     """
 )
 
