@@ -12,8 +12,8 @@ from pasa.models.hf_loading import Attention, Dtype, LoadedModel, load_checkpoin
 from pasa.models.hf_packed import can_pack, pack_prompts, packed_logits, remember_prefix
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS, Truncation, encode_prompts
 
-# Tokens of one forward pass. On two CPU cores 1,024 to 4,096 were equally fast (benchmarks/selector_scoring.py), so
-# the smallest memory wins; a GPU needs more to be busy.
+# Tokens of one forward pass. On a CPU 768 to 1,536 were fastest (SmolLM2-135M, float32, 300 to 4,096 tried: larger
+# passes leave the caches); a GPU needs more to be busy, how many is not measured.
 CPU_TOKENS_PER_PASS = 1024
 GPU_TOKENS_PER_PASS = 16384
 
