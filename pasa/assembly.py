@@ -184,17 +184,18 @@ def _http(tools: ToolSettings) -> Any:
         "arxiv_api": HostLimit(min_interval_seconds=tools.arxiv_delay_seconds, max_connections=1),
         "arxiv_html": HostLimit(min_interval_seconds=tools.page_delay_seconds, max_connections=4),
     }
-    changes: dict[str, Any] = {"max_retries": tools.retries, "cache_path": _cache_path(tools.cache_dir)}
+    changes: dict[str, Any] = {"max_retries": tools.retries, "cache_path": _cache_file(tools.cache_dir, "http")}
     changes["try_timeout_seconds"] = tools.timeout_seconds or float("inf")
     return http_settings(_urls(tools), limits, **changes)
 
 
-def _cache_path(cache_dir: str | None) -> Path | None:
+def _cache_file(cache_dir: str | None, name: str) -> Path | None:
+    """Where `name` is kept in the cache folder; None where nothing is kept."""
     if not cache_dir:
         return None
     if cache_dir != "auto":
-        return Path(cache_dir)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pasa" / "http"
+        return Path(cache_dir) / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pasa" / name
 
 
 def _shown(path: Path) -> Path:
@@ -227,7 +228,7 @@ def _models(settings: Settings, library: Library | None, tell: Note) -> tuple[Ge
     selector = choose_model(settings.models.selector_path, "selector")
     generator = _generator(crawler.name, settings.models, library)
     tell(f"crawler: {getattr(generator, 'description', generator.name)} ({crawler.reason})")
-    scorer = _scorer(selector.name, settings.models, library)
+    scorer = _scorer(selector.name, settings, library)
     tell(f"selector: {getattr(scorer, 'description', scorer.name)} ({selector.reason})")
     return generator, scorer
 
@@ -246,11 +247,14 @@ def _generator(path: str, models: ModelSettings, library: Library | None) -> Gen
     return HuggingFaceGenerator.load(path, models.device, models.dtype, models.attention, models.batch_size)
 
 
-def _scorer(path: str, models: ModelSettings, library: Library | None) -> Scorer:
+def _scorer(path: str, settings: Settings, library: Library | None) -> Scorer:
+    models = settings.models
     if path == "rules":
+        from pasa.models.embedding import EmbeddingStore, SentenceEmbedder
         from pasa.models.rules import RulesScorer
 
-        return RulesScorer(library)
+        kept = _cache_file(settings.tools.cache_dir, "embeddings.db")
+        return RulesScorer(library, SentenceEmbedder(store=EmbeddingStore(kept) if kept else None))
     if path.startswith("openai:"):
         from pasa.models.openai_api import OpenAIScorer
 

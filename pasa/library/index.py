@@ -24,7 +24,7 @@ Undated = Literal["drop", "keep"]  # what a search with an end date does with pa
 
 _ANALYZER = "english_words"
 _MAX_WORD_CHARS = 40  # longer "words" are formulas and broken text
-_TITLE_BOOST = 2.0
+_TITLE_BOOST = 0.4  # of a word in the title, on top of its place in the text; by measurement, docs/RESULTS.md
 _MAX_QUERY_WORDS = 256  # distinct ones; a search takes time in proportion
 _NO_DAY = 0  # `day` of a paper without a date; real days are ordinals from 1
 _WRITER_HEAP_BYTES = 64_000_000
@@ -52,7 +52,7 @@ def _analyzer() -> tantivy.TextAnalyzer:
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
-    for name in ("title", "abstract"):
+    for name in ("title", "text"):
         builder.add_text_field(name, tokenizer_name=_ANALYZER, index_option="freq")
     for name in ("number", "rank", "day"):
         builder.add_integer_field(name, fast=True)
@@ -77,7 +77,7 @@ def _write(folder: Path, rows: Iterable[IndexRow]) -> None:
         writer.add_document(
             tantivy.Document(
                 title=row.paper.title,
-                abstract=row.paper.abstract,
+                text=f"{row.paper.title}\n{row.paper.abstract}",
                 number=row.number,
                 rank=row.rank,
                 day=day.toordinal() if day else _NO_DAY,
@@ -148,7 +148,7 @@ class TextIndex:
         if not words or limit <= 0 or self.num_papers == 0:
             return []
         # One flat list of terms, not a query a word: only then does tantivy skip papers that cannot make the top.
-        matches = tantivy.Query.boolean_query([clause for word in words for clause in self._in_either(word)])
+        matches = tantivy.Query.boolean_query([clause for word in words for clause in self._clauses(word)])
         if end_date is not None:
             matches = self._until(matches, end_date, undated)
         return self._best(matches, limit)
@@ -161,19 +161,17 @@ class TextIndex:
         words = set(self.words(term))
         if not words:
             return self.num_papers if any(map(str.isalnum, term)) else 0
-        in_all = tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, tantivy.Query.boolean_query(self._in_either(word))) for word in sorted(words)]
-        )
+        in_all = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._term("text", word)) for word in sorted(words)])
         return self._search(in_all, 1, count=True).count  # type: ignore[attr-defined]  # absent from its stub
 
-    def _in_either(self, word: str) -> list[tuple[tantivy.Occur, tantivy.Query]]:
-        title, abstract = (
-            tantivy.Query.term_query(self._schema, name, word, index_option="freq") for name in ("title", "abstract")
-        )
+    def _clauses(self, word: str) -> list[tuple[tantivy.Occur, tantivy.Query]]:
         return [
-            (tantivy.Occur.Should, tantivy.Query.boost_query(title, _TITLE_BOOST)),
-            (tantivy.Occur.Should, abstract),
+            (tantivy.Occur.Should, tantivy.Query.boost_query(self._term("title", word), _TITLE_BOOST)),
+            (tantivy.Occur.Should, self._term("text", word)),
         ]
+
+    def _term(self, field: str, word: str) -> tantivy.Query:
+        return tantivy.Query.term_query(self._schema, field, word, index_option="freq")
 
     def _until(self, matches: tantivy.Query, end_date: dt.date, undated: Undated) -> tantivy.Query:
         first = _NO_DAY if undated == "keep" else _NO_DAY + 1

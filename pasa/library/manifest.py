@@ -9,7 +9,7 @@ from pathlib import Path
 from pasa.errors import LibraryError
 from pasa.library.generations import MANIFEST
 
-FORMAT = 1  # raised when the files' meaning changes; a library of another format is not opened
+FORMAT = 2  # raised when the files' meaning changes; a library of another format is not opened
 STORE_FILE = "papers.sqlite"
 INDEX_FOLDER = "index"
 

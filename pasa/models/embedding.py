@@ -34,24 +34,44 @@ def packaged_model_path() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+_CREATE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID"
+
+
 class EmbeddingStore:
-    """Vectors kept on disk in one SQLite file, by key, in half precision. One thread at a time."""
+    """Vectors kept on disk in one SQLite file, by key, in half precision. One thread at a time.
+
+    It only saves work: what cannot be read or written (another process writes, the disk is full, the file is damaged)
+    is computed again, and `failures` counts it.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, check_same_thread=False)
-        self._db.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        self.failures = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, check_same_thread=False)
+            self._db.execute(_CREATE)
+        except (OSError, sqlite3.Error):
+            self.failures += 1
+            self._db = sqlite3.connect(":memory:", check_same_thread=False)
+            self._db.execute(_CREATE)
 
     def get(self, key: bytes) -> NDArray[np.float16] | None:
         """The vector, or None."""
-        row = self._db.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
-        return np.frombuffer(row[0], np.float16) if row else None
+        try:
+            row = self._db.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error:
+            self.failures += 1
+            return None
+        return np.frombuffer(row[0], np.float16) if row and len(row[0]) == 2 * DIMENSION else None
 
     def put(self, vectors: dict[bytes, NDArray[np.float16]]) -> None:
         """Adds the vectors, all or none."""
-        with self._db:
-            rows = [(key, vector.tobytes()) for key, vector in vectors.items()]
-            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        rows = [(key, vector.tobytes()) for key, vector in vectors.items()]
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        except sqlite3.Error:
+            self.failures += 1
 
     def close(self) -> None:
         self._db.close()

@@ -22,10 +22,10 @@ def sigmoid(logit: float) -> float:
 
 
 def log_odds(probability: float) -> float:
-    """The inverse of `sigmoid`; probabilities of 0 and 1 give the largest log-odds."""
+    """The inverse of `sigmoid`, within the largest log-odds, which probabilities of 0 and 1 give."""
     if probability <= 0.0 or probability >= 1.0:
         return -_LARGEST_LOGIT if probability <= 0.0 else _LARGEST_LOGIT
-    return math.log(probability) - math.log1p(-probability)
+    return max(-_LARGEST_LOGIT, min(_LARGEST_LOGIT, math.log(probability) - math.log1p(-probability)))
 
 
 @dataclass(frozen=True)

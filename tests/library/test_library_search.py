@@ -102,14 +102,14 @@ def test_equal_scores_come_in_the_order_of_keys_wherever_the_limit_cuts(library_
         assert [hit.paper.arxiv_id for hit in library.search("same words", limit)] == ids[:limit]
 
 
-def test_a_word_in_the_title_counts_twice(library_of) -> None:
+def test_a_word_in_the_title_counts_more(library_of) -> None:
     library = library_of(
         {"title": "alpha beta gamma", "abstract": "delta epsilon bandit"},
         {"title": "omega beta bandit", "abstract": "delta epsilon gamma"},
     )
     in_title, in_abstract = library.search("bandit", 2)
     assert (in_title.paper.title, in_abstract.paper.title) == ("omega beta bandit", "alpha beta gamma")
-    assert in_title.score == pytest.approx(2 * in_abstract.score, rel=1e-5)
+    assert in_title.score > 1.1 * in_abstract.score
 
 
 def test_words_match_whatever_their_ending_accent_or_case(library_of) -> None:

@@ -222,3 +222,14 @@ def test_a_store_keeps_vectors_between_processes(tmp_path: Path) -> None:
 def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="install"):
         SentenceEmbedder(model_path=tmp_path).embed(["text"], 32)
+
+
+def test_a_store_that_is_damaged_or_cannot_be_made_costs_only_the_saving(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"no database " * 1000)
+    (tmp_path / "file").write_text("")
+    plain = SentenceEmbedder().embed(TITLES[:2], 32)
+    for path in (damaged, tmp_path / "file" / "below.db"):
+        store = EmbeddingStore(path)
+        assert np.array_equal(SentenceEmbedder(store=store).embed(TITLES[:2], 32), plain)
+        assert store.failures
