@@ -174,7 +174,7 @@ def _run(
 ) -> torch.Tensor:
     """The logits [kept, vocabulary] at the places `keep` of the row."""
     device = model.device
-    with torch.inference_mode(), _attention(model, ATTENTION_NAME):
+    with torch.inference_mode(), _attention(model, ATTENTION_NAME), _last_feed_forward_at(model, keep.to(device)):
         output = model(
             input_ids=ids[None].to(device),
             position_ids=positions[None].to(device),
@@ -195,6 +195,35 @@ def _attention(model: PreTrainedModel, name: str) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+@contextmanager
+def _last_feed_forward_at(model: PreTrainedModel, keep: torch.Tensor) -> Iterator[None]:
+    """Let the last layer's feed-forward part work at the places `keep` only: no later layer reads the others.
+
+    It is most of a layer's work, so this saves a model of 30 layers 2.5%. Models that name it otherwise do it all.
+    """
+    layers = getattr(model.base_model, "layers", None)
+    feed_forward = getattr(layers[-1], "mlp", None) if layers is not None and len(layers) else None
+    if not isinstance(feed_forward, torch.nn.Module):
+        yield
+        return
+    row_length = 0
+
+    def narrow(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        nonlocal row_length
+        row_length = inputs[0].shape[1]
+        return (inputs[0][:, keep], *inputs[1:])
+
+    def widen(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        return output.new_zeros(1, row_length, output.shape[-1]).index_copy(1, keep, output)
+
+    handles = [feed_forward.register_forward_pre_hook(narrow), feed_forward.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def can_pack(model: PreTrainedModel) -> bool:
