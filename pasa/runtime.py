@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,7 +72,7 @@ class PaperAgent:
         self._thread = threading.Thread(target=self._loop.run_forever, name="pasa-loop", daemon=True)
         self._thread.start()
         self._retries = retries
-        self._runs: set[_Ending] = set()
+        self._runs: set[_Run] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -94,30 +96,57 @@ class PaperAgent:
 
         Raises ConfigError (empty query), ToolError (no search worked), ModelError (a model never answered).
         """
-        query = make_query(query) if isinstance(query, str) else query
-        if self._loop.is_closed():
-            raise RuntimeError("this agent is closed; make a new one")
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        ending = _Ending()
-        self._runs.add(ending)
-        run = asyncio.run_coroutine_threadsafe(self._run(query, events.put, ending), self._loop)
-        run.add_done_callback(lambda _: events.put(None))
+        run = self._start(query, events.put)
         try:
             while (event := events.get()) is not None:
                 yield event
-            if run.cancelled():
-                raise PasaError("the agent was closed while this query ran; ask again")
-            run.result()
+            run.check()
         finally:
-            self._runs.discard(ending)
-            run.cancel()
+            self._give_up(run)
 
-    def stop(self) -> bool:
-        """Ends all runs now and cleanly: they give what they found so far. False where there was none to end."""
-        runs = list(self._runs)
-        for ending in runs:
+    async def astream(self, query: Query | str) -> AsyncIterator[Event]:
+        """`stream` for callers on an event loop of their own, which it never blocks."""
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        def emit(event: Event | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the caller's loop was closed: nobody listens any more
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        run = self._start(query, emit)
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            run.check()
+        finally:
+            self._give_up(run)
+
+    def stop(self, query: Query | None = None) -> bool:
+        """Ends the runs of this query object, or all, now and cleanly: they give what they found so far.
+
+        False where there was none to end.
+        """
+        endings = [run.ending for run in list(self._runs) if query is None or run.query is query]
+        for ending in endings:
             self._loop.call_soon_threadsafe(ending.ask)
-        return bool(runs)
+        return bool(endings)
+
+    def _start(self, query: Query | str, emit: Callable[[Event | None], None]) -> _Run:
+        """A run under way; its events go to `emit`, then None. They are emitted in the thread of this agent's loop."""
+        query = make_query(query) if isinstance(query, str) else query
+        if self._loop.is_closed():
+            raise RuntimeError("this agent is closed; make a new one")
+        ending = _Ending()
+        task = asyncio.run_coroutine_threadsafe(self._run(query, emit, ending), self._loop)
+        run = _Run(query, task, ending)
+        self._runs.add(run)
+        task.add_done_callback(lambda _: emit(None))
+        return run
+
+    def _give_up(self, run: _Run) -> None:
+        self._runs.discard(run)
+        run.task.cancel()
 
     def close(self) -> None:
         """Lets threads go; runs under way are given up."""
@@ -211,6 +240,21 @@ class _Ending:
         self._is_asked = True
         if self._budget:
             self._budget.interrupt("stopped")
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run under way."""
+
+    query: Query
+    task: concurrent.futures.Future[None]
+    ending: _Ending
+
+    def check(self) -> None:
+        """Raises what the run, which has ended, raised."""
+        if self.task.cancelled():
+            raise PasaError("the agent was closed while this query ran; ask again")
+        self.task.result()
 
 
 async def _cancel_all() -> None:
