@@ -13,6 +13,13 @@ from tests.world import World, no_task_is_left, run_facts
 
 QUESTION = "which papers?"
 SLOW = 0.02  # seconds a call takes where a run must be met in its middle
+LONG = 3.0  # seconds a page takes where a run must not end by itself
+
+
+def long_world():
+    world = World(3)
+    world.slow = {f"page:{paper.title}": LONG for paper in world.papers}
+    return world
 
 
 async def last_event(agent, query=QUESTION):
@@ -56,22 +63,22 @@ def test_leaving_astream_ends_the_run():
         await anext(events)
         await events.aclose()
 
-    with World(3, delay_seconds=SLOW).agent() as agent:
+    with long_world().agent() as agent:
         asyncio.run(leave(agent))
-        assert no_task_is_left(agent)
+        assert no_task_is_left(agent, LONG / 3)
 
 
 def test_a_cancelled_task_ends_its_run():
     async def cancel(agent):
         task = asyncio.create_task(last_event(agent))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    with World(3, delay_seconds=SLOW).agent() as agent:
+    with long_world().agent() as agent:
         asyncio.run(cancel(agent))
-        assert no_task_is_left(agent)
+        assert no_task_is_left(agent, LONG / 3)
 
 
 def test_what_a_run_raises_comes_out_of_astream():
