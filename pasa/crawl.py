@@ -8,7 +8,7 @@ references as cited) before anything enters the queue, so timing changes nothing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -115,14 +115,25 @@ class Crawl:
 
     async def go(self) -> Node:
         """The crawl's tree. Raises ToolError when no search worked, ModelError when a model never did."""
+        async for _ in self.layers():
+            pass
+        return self.root
+
+    async def layers(self) -> AsyncIterator[list[Node]]:
+        """The crawl a layer at a time: the nodes that each put in the queue, in order. Errors as those of `go`.
+
+        `choose_papers` is asked when the next layer begins, so that who drives several crawls can choose among all.
+        """
         await self._search_layer()
-        start = 0
+        last_layer = self._queue.nodes[:]
+        yield last_layer
         for layer in range(1, self._settings.expand_layers + 1):
             if self._budget.over:
                 break
-            last_layer, start = self._queue.nodes[start:], len(self._queue)
+            start = len(self._queue)
             await self._expand_layer(layer, last_layer)
-        return self.root
+            last_layer = self._queue.nodes[start:]
+            yield last_layer
 
     # -- search ------------------------------------------------------------------------------------------------------
 
