@@ -28,7 +28,7 @@ from pasa.library.manifest import (
     write_manifest,
 )
 from pasa.library.store import IndexRow, PaperStore, StoreWriter
-from pasa.library.title_index import TitleIndex
+from pasa.library.title_writer import write_title_index
 from pasa.paper import Paper
 
 _PROGRESS_EVERY = 500  # papers
@@ -202,7 +202,7 @@ def _write_titles(generation: Path) -> None:
     """Writes the title index of the records committed."""
     store = PaperStore(generation / STORE_FILE)
     try:
-        TitleIndex.build(store.title_rows()).save(generation / TITLES_FOLDER)
+        write_title_index(store.title_rows(), generation / TITLES_FOLDER)
     finally:
         store.close()
 

@@ -16,6 +16,7 @@ from pasa.library.plain import library_of_file
 from pasa.library.references import ReferenceResolver
 from pasa.library.store import PaperStore
 from pasa.library.title_index import TitleIndex
+from pasa.library.title_writer import index_titles
 from pasa.paper import Paper, Reference, parse_arxiv_id
 
 ReferenceMatch = Literal["exact", "fuzzy"]
@@ -109,9 +110,9 @@ class Library:
         ]
 
     def _open_titles(self) -> TitleIndex:
-        """The title index; made now, in memory, for a library that was built without one."""
+        """The title index; made now for a library that was built without one."""
         folder = self.generation / TITLES_FOLDER
-        return TitleIndex.open(folder) if folder.is_dir() else TitleIndex.build(self._store.title_rows())
+        return TitleIndex.open(folder) if folder.is_dir() else index_titles(self._store.title_rows())
 
     def citing_papers(self, paper: Paper, limit: int) -> list[Paper]:
         """At most `limit` papers whose sections cite `paper`, the most cited here first; [] for an unknown paper.

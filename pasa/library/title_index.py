@@ -15,9 +15,8 @@ about .5 GB of disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,22 +24,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pasa.errors import LibraryError
-from pasa.library.letters import Hashes, Letters, Places, fold
-from pasa.library.store import TitleRow
+from pasa.library.letters import Hashes, Letters, Places
 
 PREFIX_LETTERS = 16  # of a part's first letters, by which it is found; shorter parts are found whole
 LEAST_LETTERS = 3  # shorter titles and heads are not looked for
 ANCHOR_LETTERS = 12
 LONG_ANCHOR_LETTERS = 24  # where the short anchor is a common phrase
-MOST_LETTERS = 1000  # of a title that are kept; what is longer is no title
-_MOST_ANCHORS = 255  # the last place in a title where an anchor may begin
-_KNOWN_IN = 3  # titles that a word must be in to count as known: misspelt and coined words are in fewer
-_COMMON = 100  # titles; an anchor in more of them tells too little to be kept
-_CHUNK = 20_000  # titles folded at once
+COMMON = 100  # titles; an anchor in more of them tells too little to be kept
 _HEAD_END = re.compile(r"[:?]|\s-+\s|(?<!\bvs)\.\s")
-_CAPITAL = 0x20
 _HIGH = np.uint64(32)
 _LENGTH_SALT = np.uint64(0xD6E8FEB86659FD93)
+
+
+COLUMNS: dict[str, type[np.generic]] = {  # and the types of their values, in the files' order
+    "letters": np.uint8,
+    "bounds": np.int64,
+    "papers": np.uint32,
+    "years": np.int16,
+    "heads": np.uint16,
+    "part_hashes": np.uint32,
+    "part_titles": np.uint32,
+    "part_letters": np.uint16,
+    "anchor_hashes": np.uint32,
+    "anchor_titles": np.uint32,
+    "anchor_places": np.uint8,
+    "word_hashes": np.uint32,
+    "word_counts": np.uint32,
+}
 
 
 class Hits(NamedTuple):
@@ -70,55 +80,13 @@ class TitleIndex:
     word_counts: NDArray[np.uint32]  # how often each is used
 
     @classmethod
-    def build(cls, rows: Iterable[TitleRow]) -> TitleIndex:
-        """The index of these titles, in memory."""
-        chunks = [_Chunk.of(chunk) for chunk in _chunks(rows)] or [_Chunk.of([])]
-        firsts = np.cumsum([0, *(len(chunk.papers) for chunk in chunks)])
-
-        def column(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(chunk, name) for chunk in chunks])
-
-        def numbered(name: str) -> NDArray[Any]:
-            pairs = zip(chunks, firsts, strict=False)
-            return np.concatenate([getattr(chunk, name) + np.uint32(first) for chunk, first in pairs])
-
-        parts = _sorted(column("part_hashes"), numbered("part_titles"), column("part_letters"))
-        hashes, long_hashes = column("anchor_hashes"), column("long_anchor_hashes")
-        hashes = np.where(_is_rare(hashes), hashes, long_hashes)
-        anchors = _sorted(hashes, numbered("anchor_titles"), column("anchor_places"))
-        rare = _is_rare(anchors[0])
-        words, counts = np.unique(column("words"), return_counts=True)
-        known = counts >= _KNOWN_IN
-        return cls(
-            letters=column("letters"),
-            bounds=np.cumsum([0, *(n for chunk in chunks for n in np.diff(chunk.bounds).tolist())]),
-            papers=column("papers"),
-            years=column("years"),
-            heads=column("heads"),
-            part_hashes=parts[0],
-            part_titles=parts[1],
-            part_letters=parts[2],
-            anchor_hashes=anchors[0][rare],
-            anchor_titles=anchors[1][rare],
-            anchor_places=anchors[2][rare],
-            word_hashes=words[known],
-            word_counts=counts[known].astype(np.uint32),
-        )
-
-    def save(self, folder: Path) -> None:
-        """Writes the index into `folder`, which must not exist. Raises OSError."""
-        folder.mkdir()
-        for field in fields(self):
-            np.save(folder / f"{field.name}.npy", getattr(self, field.name), allow_pickle=False)
-
-    @classmethod
     def open(cls, folder: Path) -> TitleIndex:
-        """The index that `save` wrote. Raises LibraryError."""
+        """The index that `title_writer` wrote. Raises LibraryError."""
         try:
-            columns = [_map(folder / f"{field.name}.npy") for field in fields(cls)]
+            columns = [_map(folder / f"{name}.npy") for name in COLUMNS]
         except (OSError, ValueError, EOFError) as error:
             raise LibraryError(f"{folder} is damaged ({error}): build the library again with --fresh") from error
-        return cls(*columns)
+        return cls(**dict(zip(COLUMNS, columns, strict=True)))
 
     def title_letters(self, title: int) -> bytes:
         """The title's folded letters, a capital where a word begins."""
@@ -126,7 +94,7 @@ class TitleIndex:
 
     def uses(self, words: Sequence[str]) -> list[int]:
         """How often each of these folded words is used in titles; 0 for one that hardly ever is."""
-        hashes = _word_hashes(Letters.of([" ".join(words)]))
+        hashes = hash_words(Letters.of([" ".join(words)]))
         if not len(self.word_hashes):
             return [0] * len(hashes)
         at = np.minimum(np.searchsorted(self.word_hashes, hashes), len(self.word_hashes) - 1)
@@ -170,7 +138,7 @@ class TitleIndex:
     def _parts(self, texts: Letters, starts: Places, length: int) -> Hits:
         """Candidates of one length of prefix; `length` below PREFIX_LETTERS: parts of just that length."""
         starts = starts[starts + length <= len(texts.data)]
-        wanted = _part_hashes(texts.hashes(starts, length), length)
+        wanted = hash_parts(texts.hashes(starts, length), length)
         which, at = _matches(self.part_hashes, wanted, len(self.part_hashes))
         letters = self.part_letters[at].astype(np.int64)
         fits = letters >= length if length == PREFIX_LETTERS else letters == length
@@ -183,69 +151,8 @@ class TitleIndex:
 
     def _anchors(self, texts: Letters, starts: Places, letters: int) -> Hits:
         starts = starts[starts + letters <= texts.bounds[texts.text_of(starts) + 1]]
-        which, at = _matches(self.anchor_hashes, _high(texts.hashes(starts, letters)), _COMMON)
+        which, at = _matches(self.anchor_hashes, high(texts.hashes(starts, letters)), COMMON)
         return Hits(starts[which], self.anchor_titles[at].astype(np.int64), self.anchor_places[at].astype(np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """The columns of some of the titles, not yet sorted; titles are numbered from 0."""
-
-    letters: NDArray[np.uint8]
-    bounds: Places
-    papers: NDArray[np.uint32]
-    years: NDArray[np.int16]
-    heads: NDArray[np.uint16]
-    part_hashes: NDArray[np.uint32]
-    part_titles: NDArray[np.uint32]
-    part_letters: NDArray[np.uint16]
-    anchor_hashes: NDArray[np.uint32]
-    long_anchor_hashes: NDArray[np.uint32]
-    anchor_titles: NDArray[np.uint32]
-    anchor_places: NDArray[np.uint8]
-    words: NDArray[np.uint32]  # a word as often as it occurs
-
-    @classmethod
-    def of(cls, rows: list[TitleRow]) -> _Chunk:
-        folded = [fold(row.title)[:MOST_LETTERS] for row in rows]
-        texts = Letters.of(folded)
-        firsts, lengths = texts.bounds[:-1], np.diff(texts.bounds)
-        heads = np.array([_head_letters(title) for title in folded], dtype=np.int64)
-        heads[(heads < LEAST_LETTERS) | (heads >= lengths)] = 0
-        with_head = np.flatnonzero(heads)
-        whole = np.flatnonzero(lengths >= LEAST_LETTERS)
-        part_titles = np.concatenate((whole, with_head))
-        part_letters = np.concatenate((lengths[whole], heads[with_head]))
-        prefix = np.minimum(part_letters, PREFIX_LETTERS)
-        starts = np.flatnonzero(texts.begins_word)
-        titles = texts.text_of(starts)
-        places = starts - firsts[titles]
-        rest = texts.bounds[titles + 1] - starts
-        inside = np.flatnonzero((rest >= ANCHOR_LETTERS) & (places <= _MOST_ANCHORS))
-        long = np.minimum(rest[inside], LONG_ANCHOR_LETTERS)  # shorter at a title's end, where it is not looked for
-        letters = texts.data.copy()
-        letters[texts.begins_word & (letters < 0x80)] -= _CAPITAL
-        return cls(
-            letters,
-            texts.bounds,
-            np.array([row.number for row in rows], dtype=np.uint32),
-            np.array([row.year for row in rows], dtype=np.int16),
-            heads.astype(np.uint16),
-            _part_hashes(texts.hashes(firsts[part_titles], prefix), prefix),
-            part_titles.astype(np.uint32),
-            part_letters.astype(np.uint16),
-            _high(texts.hashes(starts[inside], ANCHOR_LETTERS)),
-            _high(texts.hashes(starts[inside], long)),
-            titles[inside].astype(np.uint32),
-            places[inside].astype(np.uint8),
-            _word_hashes(texts),
-        )
-
-
-def _chunks(rows: Iterable[TitleRow]) -> Iterator[list[TitleRow]]:
-    remaining = iter(rows)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk
 
 
 def head_of(folded: str) -> str:
@@ -254,35 +161,24 @@ def head_of(folded: str) -> str:
     return folded[: match.start()] if match else folded
 
 
-def _head_letters(folded: str) -> int:
+def head_letters(folded: str) -> int:
     """How many letters (bytes) a title's head has; 0 where it has none."""
     match = _HEAD_END.search(folded)
     return sum(len(c.encode()) for c in folded[: match.start()] if c.isalpha()) if match else 0
 
 
-def _high(hashes: Hashes) -> NDArray[np.uint32]:
+def high(hashes: Hashes) -> NDArray[np.uint32]:
     return (hashes >> _HIGH).astype(np.uint32)
 
 
-def _part_hashes(hashes: Hashes, prefix: int | Places) -> NDArray[np.uint32]:
+def hash_parts(hashes: Hashes, prefix: int | Places) -> NDArray[np.uint32]:
     """Prefixes of different lengths fall apart, so that no short part is found by a long one's first letters."""
-    return _high(hashes + np.asarray(prefix).astype(np.uint64) * _LENGTH_SALT)
+    return high(hashes + np.asarray(prefix).astype(np.uint64) * _LENGTH_SALT)
 
 
-def _sorted(hashes: NDArray[Any], *columns: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    order = np.argsort(hashes, kind="stable")
-    return tuple(column[order] for column in (hashes, *columns))
-
-
-def _is_rare(hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """True = few titles have it."""
-    _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    return counts[which] <= _COMMON
-
-
-def _word_hashes(texts: Letters) -> NDArray[np.uint32]:
+def hash_words(texts: Letters) -> NDArray[np.uint32]:
     starts = np.flatnonzero(texts.begins_word)
-    return _high(texts.hashes(starts, np.diff(np.append(starts, len(texts.data)))))
+    return high(texts.hashes(starts, np.diff(np.append(starts, len(texts.data)))))
 
 
 def _matches(table: NDArray[np.uint32], wanted: NDArray[np.uint32], most: int) -> tuple[Places, Places]:

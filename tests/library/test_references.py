@@ -16,7 +16,8 @@ from pasa.errors import LibraryError
 from pasa.library import Library, build_library
 from pasa.library.letters import Letters, Mark, fold
 from pasa.library.store import TitleRow
-from pasa.library.title_index import TitleIndex
+from pasa.library.title_index import COLUMNS
+from pasa.library.title_writer import index_titles
 from pasa.paper import Reference
 from tests.library_rows import write_rows
 
@@ -261,20 +262,22 @@ def test_marks_say_how_firmly_a_title_can_end() -> None:
     ]  # fmt: skip
 
 
-def test_an_index_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    built = TitleIndex.build(TitleRow(n, str(row["title"]), 2000 + n) for n, row in enumerate(ROWS, 1))
-    built.save(tmp_path / "titles")
-    opened = TitleIndex.open(tmp_path / "titles")
-    for name in TitleIndex.__slots__:
-        assert np.array_equal(getattr(built, name), getattr(opened, name)), name
+def test_titles_that_stay_on_disk_are_found_again() -> None:
+    opened = index_titles(TitleRow(n, str(row["title"]), 2000 + n) for n, row in enumerate(ROWS, 1))
     assert opened.title_letters(0) == b"AttentionIsAllYouNeed"
+    assert opened.papers.tolist() == list(range(1, len(ROWS) + 1))
+    assert opened.years.tolist() == [2000 + n for n in range(1, len(ROWS) + 1)]
+    assert opened.bounds[-1] == len(opened.letters)
 
 
-def test_titles_indexed_in_several_chunks_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_of_no_titles_finds_none() -> None:
+    assert index_titles([]).uses(["attention"]) == [0]
+
+
+def test_titles_indexed_in_several_chunks_give_the_same_index(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [TitleRow(n, str(row["title"]), 0) for n, row in enumerate(ROWS, 1)]
-    at_once = TitleIndex.build(rows)
-    monkeypatch.setattr("pasa.library.title_index._CHUNK", 3)
-    in_chunks = TitleIndex.build(rows)
-    for name in TitleIndex.__slots__:
-        one, other = getattr(at_once, name), getattr(in_chunks, name)
-        assert sorted(one.tolist()) == sorted(other.tolist()), name
+    at_once = index_titles(rows)
+    monkeypatch.setattr("pasa.library.title_writer._CHUNK", 3)
+    in_chunks = index_titles(rows)
+    for name in COLUMNS:
+        assert np.array_equal(getattr(at_once, name), getattr(in_chunks, name)), name
