@@ -9,7 +9,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,13 +91,14 @@ class PaperAgent:
                 return event.result
         raise AssertionError("a run ends with RunDone")
 
-    def stream(self, query: Query | str) -> Iterator[Event]:
+    def stream(self, query: Query | str, settings: AgentSettings | None = None) -> Iterator[Event]:
         """The events of one query's run as they happen; the last is RunDone. Closing the iterator ends the run.
 
+        `settings`: of this run, in place of the agent's; its `threads_num`, `undated` and `cited_by` stay the agent's.
         Raises ConfigError (empty query), ToolError (no search worked), ModelError (a model never answered).
         """
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        run = self._start(query, events.put)
+        run = self._start(query, events.put, settings)
         try:
             while (event := events.get()) is not None:
                 yield event
@@ -105,7 +106,7 @@ class PaperAgent:
         finally:
             self._give_up(run)
 
-    async def astream(self, query: Query | str) -> AsyncIterator[Event]:
+    async def astream(self, query: Query | str, settings: AgentSettings | None = None) -> AsyncIterator[Event]:
         """`stream` for callers on an event loop of their own, which it never blocks."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -114,7 +115,7 @@ class PaperAgent:
             with contextlib.suppress(RuntimeError):  # the caller's loop was closed: nobody listens any more
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
-        run = self._start(query, emit)
+        run = self._start(query, emit, settings)
         try:
             while (event := await events.get()) is not None:
                 yield event
@@ -132,13 +133,16 @@ class PaperAgent:
             self._loop.call_soon_threadsafe(ending.ask)
         return bool(endings)
 
-    def _start(self, query: Query | str, emit: Callable[[Event | None], None]) -> _Run:
+    def _start(self, query: Query | str, emit: Callable[[Event | None], None], settings: AgentSettings | None) -> _Run:
         """A run under way; its events go to `emit`, then None. They are emitted in the thread of this agent's loop."""
         query = make_query(query) if isinstance(query, str) else query
         if self._loop.is_closed():
             raise RuntimeError("this agent is closed; make a new one")
+        own = self.settings
+        if settings is not None:  # tools and threads were made for the agent's
+            own = replace(settings, threads_num=own.threads_num, undated=own.undated, cited_by=own.cited_by)
         ending = _Ending()
-        task = asyncio.run_coroutine_threadsafe(self._run(query, emit, ending), self._loop)
+        task = asyncio.run_coroutine_threadsafe(self._run(query, own, emit, ending), self._loop)
         run = _Run(query, task, ending)
         self._runs.add(run)
         task.add_done_callback(lambda _: emit(None))
@@ -158,15 +162,15 @@ class PaperAgent:
         self._thread.join()
         self._loop.close()
 
-    async def _run(self, query: Query, emit: Callable[[Event], None], ending: _Ending) -> None:
+    async def _run(self, query: Query, settings: AgentSettings, emit: Callable[[Event], None], ending: _Ending) -> None:
         stats = RunStats()
-        budget = Budget(self.settings, stats)
+        budget = Budget(settings, stats)
         failures_before = self._tool_failures()
         ending.begin(budget)
-        shared = self._share(query, budget, stats, emit)
+        shared = self._share(query, settings, budget, stats, emit)
         try:
             root = await Crawl(shared, 0, self._choose_papers).go()
-            for run in range(1, self.settings.ensemble_runs):
+            for run in range(1, settings.ensemble_runs):
                 if budget.over:
                     break
                 try:
@@ -194,8 +198,10 @@ class PaperAgent:
             counts[f"asked again: {reason}"] += times
         return counts
 
-    def _share(self, query: Query, budget: Budget, stats: RunStats, emit: Callable[[Event], None]) -> Shared:
-        threshold = self.settings.select_threshold
+    def _share(
+        self, query: Query, settings: AgentSettings, budget: Budget, stats: RunStats, emit: Callable[[Event], None]
+    ) -> Shared:
+        threshold = settings.select_threshold
 
         def on_score(paper: Paper, score: float) -> None:
             emit(PaperScored(paper, score, score > threshold))
@@ -205,12 +211,12 @@ class PaperAgent:
             stats.count_tokens(answer)
             return answer
 
-        selector = Selector(query.text, score, on_score, self.settings.prompts)
+        selector = Selector(query.text, score, on_score, settings.prompts)
         look_ups = LookUps(self._workers, stats, emit)
-        return Shared(query, self.settings, self._workers, budget, selector, stats, emit, look_ups, set(), [])
+        return Shared(query, settings, self._workers, budget, selector, stats, emit, look_ups, set(), [])
 
     def _result(self, shared: Shared, root: Node) -> RunResult:
-        threshold = self.settings.select_threshold
+        threshold = shared.settings.select_threshold
         nodes = list(root.walk())
         if self._rerank:
             rerank_nodes(nodes, shared.sessions, self._rerank)

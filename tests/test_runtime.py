@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pasa.config import AgentSettings
 from pasa.errors import ConfigError
 from pasa.events import ActionsTaken, LayerDone, LayerStarted, PaperScored, PapersFound, RunDone
 from pasa.paper import Reference, Section
@@ -250,3 +251,16 @@ def test_an_ensemble_holds_the_papers_of_both_runs_and_scores_each_once():
     assert {s.run for s in both.sessions} == {0, 1}
     assert {(s.sampling.temperature, s.sampling.seed) for s in both.sessions} == {(0.0, 0), (2.0, 1)}
     assert len(both.root.extra["touch_ids"]) == len(set(both.root.extra["touch_ids"]))
+
+
+# -- settings of one run -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_may_have_settings_of_its_own_and_gives_what_an_agent_made_with_them_gives():
+    own = {"expand_layers": 1, "search_queries": 2, "select_threshold": 0.8}
+    expected = run_facts(run(World(4), **own))
+    with World(4).agent(expand_layers=2) as agent:
+        for own_run in (True, False):
+            settings = AgentSettings(**own, threads_num=3) if own_run else None
+            *_, last = agent.stream(QUESTION, settings)
+            assert (run_facts(last.result) == expected) is own_run
