@@ -1,0 +1,133 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from pasa.config import AgentSettings, ToolSettings
+from pasa.errors import ServiceError, ToolError
+from pasa.paper import Reference
+from pasa.workers import Workers
+from tests.world import World
+from trl_ext.session_ppo.environment import Kept, QueryWorkers, make_environment, open_environment
+from trl_ext.session_ppo.hidden import HiddenPapers, hidden_papers
+
+
+def test_what_is_kept_is_asked_for_once_by_threads_that_come_together():
+    kept, asked = Kept(), []
+
+    def ask():
+        time.sleep(0.02)
+        asked.append(1)
+        return 5
+
+    threads = [threading.Thread(target=kept.get, args=("key", ask)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(asked), kept.get("key", ask)) == (1, 5)
+
+
+def test_failures_are_not_kept_and_the_oldest_answer_goes():
+    kept = Kept(size=2)
+    with pytest.raises(ServiceError):
+        kept.get("a", lambda: (_ for _ in ()).throw(ServiceError("down", 503)))
+    assert [kept.get(key, lambda key=key: key * 2) for key in "abc"] == ["aa", "bb", "cc"]
+    assert kept.get("a", lambda: "again") == "again"
+    assert kept.get_many(["c", "x", "x"], lambda places: [f"at {i}" for i in places]) == ["cc", "at 1", "at 1"]
+
+
+def test_a_step_asks_the_world_for_each_search_page_and_reference_once():
+    world = World()
+    environment = make_environment(world, world, cuts_off=False)
+    reference = Reference(world.papers[0].title)
+    for _ in range(3):
+        environment.engine.search("agents", 5)
+        environment.source.sections(world.papers[0])
+        assert environment.source.papers_by_reference([reference])[0] == world.papers[0]
+    assert (world.calls["search"], world.calls["page"], world.calls["reference"]) == (1, 1, 1)
+    assert environment.asked()["searches_kept"] == 2
+
+
+def test_a_spent_budget_ends_calls_but_not_what_is_kept():
+    world = World()
+    environment = make_environment(world, world, cuts_off=True, call_budget=2)
+    first = environment.engine.search("agents", 5)
+    environment.engine.search("papers", 5)
+    with pytest.raises(ToolError, match="budget of 2 calls"):
+        environment.engine.search("rewards", 5)
+    assert environment.engine.search("agents", 5) == first
+    assert environment.budget.spent == 2
+
+
+def shown(world, hidden, ask):
+    """What `ask` gets from one query's workers."""
+
+    async def go():
+        workers = Workers(world, world.scorer, world, world, 4, 1)
+        mine = QueryWorkers(workers, hidden)
+        try:
+            return await ask(mine), mine
+        finally:
+            workers.close()
+
+    return asyncio.run(go())
+
+
+def test_the_hidden_paper_is_found_by_no_way():
+    world = World()
+    hit = next(h.paper for h in world.search("agents", 8) if h.paper and h.paper.arxiv_id)
+    hidden = hidden_papers(hit.title, hit.arxiv_id)
+    assert any(h.paper == hit for h in shown(world, HiddenPapers(), lambda w: w.search("agents", 8, None))[0])
+    hits, _ = shown(world, hidden, lambda w: w.search("agents", 8, None))
+    assert hits
+    assert all(h.paper != hit and h.arxiv_id != hit.arxiv_id for h in hits)
+    assert shown(world, hidden, lambda w: w.paper_by_reference(Reference(hit.title)))[0] is None
+    assert shown(world, hidden, lambda w: w.paper_by_id(hit.arxiv_id))[0] is None
+
+
+def test_what_is_hidden_takes_no_place_among_the_results(tmp_path, world_library):
+    from tests.agent_world import SURVEY, TOOL
+
+    settings = ToolSettings(library=str(world_library), engine="library", cache_dir=str(tmp_path))
+    with open_environment(settings, AgentSettings()) as environment:
+        assert not environment.cuts_off
+        world = World()
+        hidden = hidden_papers(SURVEY)
+
+        async def one(workers):
+            return await workers.search("agents tools", 1, None)
+
+        async def go():
+            workers = Workers(world, world.scorer, environment.engine, environment.source, 4, 1)
+            try:
+                return await one(QueryWorkers(workers, HiddenPapers())), await one(QueryWorkers(workers, hidden))
+            finally:
+                workers.close()
+
+        [[seen], [instead]] = asyncio.run(go())
+        assert (seen.title, instead.title) == (SURVEY, TOOL)
+
+
+def test_what_failed_is_noted_for_the_query_that_asked():
+    world = World()
+    world.failing_searches = {"agents"}
+
+    async def ask(workers):
+        with pytest.raises(ToolError):
+            await workers.search("agents", 5, None)
+        return await workers.search("papers", 5, None)
+
+    hits, workers = shown(world, HiddenPapers(), ask)
+    assert hits
+    assert workers.failed_searches == {"agents"}
+
+
+def test_live_engines_cut_off_by_default_and_libraries_by_setting(tmp_path, world_library, monkeypatch):
+    library = ToolSettings(library=str(world_library), engine="library", cache_dir=str(tmp_path))
+    live = ToolSettings(engine="arxiv", cache_dir=str(tmp_path))
+    for tools, setting, cuts_off in ((library, "auto", False), (library, "true", True), (live, "auto", True)):
+        with open_environment(tools, AgentSettings(), setting, call_budget=7) as environment:
+            assert environment.cuts_off is cuts_off
+            assert environment.budget.limit == (7 if tools is live else None)

@@ -1,0 +1,98 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pasa.actions import read_reply
+from pasa.crawler import ActionOutcome, Session
+from pasa.errors import ModelError
+from pasa.models.base import Reply, SelectRequest, SideBySide
+from pasa.paper import Paper
+from pasa.prompts import search_request
+from pasa.query import Query
+from trl_ext.session_ppo.queries import TrainingQuery
+from trl_ext.session_ppo.rewards import RewardSettings, earned, match_scorer
+
+A, B, C = (Paper(t) for t in "ABC")
+QUERY = TrainingQuery(Query("Which?", qid="q"), frozenset({"a"}))
+
+
+def session(text, *outcomes):
+    parsed = read_reply(text, "search")
+    done = tuple(ActionOutcome(m, found, new) for m, (found, new) in zip(parsed.moves, outcomes, strict=True))
+    return Session("search", 0, 0, search_request("Which?"), Reply(text), parsed, done)
+
+
+# alpha 1.5, cost 0.1: two new of which one matches; one that was met before; nothing; the stop.
+TABLE = session("[Search] x [Search] y [Search] z [StopSearch]", ((A, B), (A, B)), ((A, C), (C,)), ((), ()))
+SCORES = {A.key: 1.0, B.key: 0.5, C.key: 0.51}
+
+
+def test_a_reward_is_alpha_for_each_new_match_less_the_cost():
+    rewards = earned(TABLE, SCORES, RewardSettings())
+    assert [one.reward for one in rewards] == pytest.approx([1.4, 1.4, -0.1, 0.0])
+    assert [one.matched for one in rewards] == [1, 1, 0, 0]
+    assert [one.found for one in rewards] == [2, 2, 0, 0]
+    assert [one.action.kind for one in rewards] == ["search", "search", "search", "stop"]
+
+
+def test_settings_move_every_part():
+    settings = RewardSettings(alpha=2.0, search_cost=0.5, stop_cost=-0.1)
+    assert [one.reward for one in earned(TABLE, SCORES, settings)] == pytest.approx([1.5, 1.5, -0.5, 0.1])
+
+
+class Selector:
+    name = "selector"
+
+    def __init__(self):
+        self.asked = []
+        self.fails = False
+
+    def score(self, requests):
+        if self.fails:
+            raise ModelError("down")
+        self.asked += [r.title for r in requests]
+        return [0.7 if r.title == "B" else 0.2 for r in requests]
+
+
+def ask(scorer, *titles, query="Which?"):
+    return scorer.score([SelectRequest(query, title, "", "") for title in titles])
+
+
+def test_answers_match_without_being_asked_for_and_others_are_asked_for_once():
+    selector = Selector()
+    scorer = match_scorer(selector, [QUERY])
+    assert ask(scorer, "A", "B", "C", "B") == [1.0, 0.7, 0.2, 0.7]
+    assert ask(scorer, "C", "A") == [0.2, 1.0]
+    assert selector.asked == ["B", "C"]
+    assert ask(scorer, "A", query="Another?") == [0.2]  # an answer of one query is none of the other
+
+
+def test_without_a_selector_only_answers_match():
+    assert ask(match_scorer(None, [QUERY]), "A", "B") == [1.0, 0.0]
+
+
+def test_a_failure_is_told_and_not_kept():
+    selector = Selector()
+    scorer = match_scorer(selector, [QUERY])
+    selector.fails = True
+    with pytest.raises(ModelError):
+        ask(scorer, "B")
+    selector.fails = False
+    assert ask(scorer, "B") == [0.7]
+
+
+def test_a_servers_selector_is_asked_side_by_side():
+    class Served(Selector):
+        requests_at_once = 4
+        together = threading.Barrier(4, timeout=20)  # breaks unless four threads are inside at once
+
+        def score(self, requests):
+            self.together.wait()
+            return super().score(requests)
+
+    scorer = match_scorer(Served(), [QUERY])
+    assert isinstance(scorer, SideBySide)
+    assert not isinstance(match_scorer(Selector(), []), SideBySide)
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(lambda title: ask(scorer, title), "BCDE")] == [[0.7], [0.2], [0.2], [0.2]]

@@ -1,0 +1,127 @@
+"""The reward of an action: alpha for each new paper that matches the query, less the action's cost.
+
+A paper matches when it is an answer of the query, or when the Selector selects it (PAPER.md, "Reward and return").
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pasa.actions import Action
+from pasa.crawler import ActionOutcome, Session
+from pasa.models.base import Scorer, SelectRequest, SideBySide
+from pasa.paper import Paper, title_key
+from trl_ext.session_ppo.queries import TrainingQuery
+
+GOLD_SCORE = 1.0  # of an answer: it matches whatever the Selector would say
+_KEPT_SCORES = 1_000_000  # (query, paper) pairs; about 200 MB
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """What papers and actions are worth; defaults are the paper's."""
+
+    alpha: float = 1.5  # of a new paper that matches
+    search_cost: float = 0.1
+    expand_cost: float = 0.1
+    stop_cost: float = 0.0  # upstream's code rewards a stop: -0.1
+    selector_reward: bool = True  # false: only answers match ("without Selector as reward")
+
+
+class MatchScorer:
+    """A Scorer for rollouts: 1 for an answer of the query, else what the Selector says; each pair is asked for once.
+
+    Without a Selector everything else has 0, so that "selected" means "matches" in every case.
+    """
+
+    def __init__(self, selector: Scorer | None, queries: Sequence[TrainingQuery] = ()) -> None:
+        self.name = f"answers, then {selector.name}" if selector else "answers"
+        self._selector = selector
+        self._golds = {query.query.text: query.golds for query in queries}
+        self._kept: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._lock = threading.Lock()
+        self.asked: Counter[str] = Counter()  # "gold", "kept", "new"
+
+    def score(self, requests: Sequence[SelectRequest]) -> list[float]:
+        """The scores, in order. Raises ModelError where the Selector fails."""
+        keys = [(request.query, request.title, request.abstract) for request in requests]
+        with self._lock:
+            scores = {key: score for key in keys if (score := self._known(key)) is not None}
+            new = {key: request for key, request in zip(keys, requests, strict=True) if key not in scores}
+            self.asked["new"] += len(new)
+        if new:
+            asked = self._selector.score(list(new.values())) if self._selector else [0.0] * len(new)
+            fresh = {key: float(score) for key, score in zip(new, asked, strict=True)}
+            with self._lock:
+                self._kept.update(fresh)
+                while len(self._kept) > _KEPT_SCORES:
+                    self._kept.popitem(last=False)
+            scores |= fresh
+        return [scores[key] for key in keys]
+
+    def _known(self, key: tuple[str, str, str]) -> float | None:
+        query, title, _ = key
+        if title_key(title) in self._golds.get(query, ()):
+            self.asked["gold"] += 1
+            return GOLD_SCORE
+        if key in self._kept:
+            self.asked["kept"] += 1
+            return self._kept[key]
+        return None
+
+
+class ServedMatchScorer(MatchScorer):
+    """The same over a server's Selector, which is asked by many threads at once."""
+
+    def __init__(self, selector: Scorer, queries: Sequence[TrainingQuery], requests_at_once: int) -> None:
+        super().__init__(selector, queries)
+        self.requests_at_once = requests_at_once
+
+
+def match_scorer(selector: Scorer | None, queries: Sequence[TrainingQuery]) -> MatchScorer:
+    """The scorer of rollouts over this Selector, in the way that the Selector is best asked."""
+    if selector is not None and isinstance(selector, SideBySide):
+        return ServedMatchScorer(selector, queries, selector.requests_at_once)
+    return MatchScorer(selector, queries)
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """What one action of a session led to and what it is worth."""
+
+    action: Action
+    found: int  # distinct papers it led to, met before or not
+    new: tuple[Paper, ...]  # those that entered the queue because of it
+    matched: int  # of the new
+    cost: float
+    reward: float
+
+
+def earned(
+    session: Session, scores: Mapping[str, float], settings: RewardSettings, threshold: float = 0.5
+) -> tuple[Earned, ...]:
+    """What each action of the session earned, in order, a stop included.
+
+    `scores`: by the papers' keys; a paper matches above `threshold`. What is new follows from the defined order of the
+    crawl (pasa/crawl.py): layer by layer, sessions as their papers were chosen, actions as written, papers as found.
+    """
+    outcomes: dict[int, ActionOutcome] = {outcome.action.start: outcome for outcome in session.outcomes}
+    return tuple(
+        _earned(action, outcomes.get(action.start), scores, settings, threshold) for action in session.parsed.actions
+    )
+
+
+def _earned(
+    action: Action,
+    outcome: ActionOutcome | None,
+    scores: Mapping[str, float],
+    settings: RewardSettings,
+    threshold: float,
+) -> Earned:
+    cost = {"search": settings.search_cost, "expand": settings.expand_cost, "stop": settings.stop_cost}[action.kind]
+    new = outcome.new if outcome else ()
+    matched = sum(scores.get(paper.key, 0.0) > threshold for paper in new)
+    return Earned(action, len(outcome.found) if outcome else 0, new, matched, cost, settings.alpha * matched - cost)
