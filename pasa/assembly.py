@@ -5,20 +5,21 @@ Each choice is told in a line: what is used, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pasa.config import ModelSettings, Settings, to_dict
+from pasa.config import ModelSettings, Settings, load_settings, to_dict
 from pasa.errors import CheckpointError, ConfigError
 from pasa.library import Library
 from pasa.models.base import Generator, Scorer
 from pasa.reranking import Rerank
 from pasa.runtime import PaperAgent
-from pasa.tool_assembly import Choice, build_tools, cache_file, choose_engine, how_to_go_live
+from pasa.tool_assembly import Choice, Tools, build_tools, cache_file, choose_engine, how_to_go_live
 from pasa.tools.base import PaperSource
 from pasa.tools.title_repair import TitleRepairSource
 
@@ -42,10 +43,14 @@ Note = Callable[[str], None]
 class Assembly:
     """An agent with all it is made of; leaving the context closes everything."""
 
-    def __init__(self, agent: PaperAgent, record: dict[str, Any], parts: ExitStack) -> None:
+    def __init__(self, agent: PaperAgent, tools: Tools, record: dict[str, Any], parts: ExitStack) -> None:
         self.agent = agent
+        self.tools = tools  # what the agent finds papers with
         self.record = record  # how the agent is made, for result files
         self._parts = parts
+
+    def close(self) -> None:
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +58,17 @@ class Assembly:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._parts.close()
+        self.close()
+
+
+def choose_settings(given: Settings, config: Path | None, flags: Mapping[str, Any]) -> tuple[Settings, Path, Choice]:
+    """The settings with those of the configuration that fits where `config` names none, that one, and the engine.
+
+    `given`: what config and flags say. Raises ConfigError.
+    """
+    engine = choose_engine(given.tools)
+    config = config or choose_config(given, engine)
+    return load_settings(config, flags), config, engine
 
 
 def choose_config(settings: Settings, engine: Choice) -> Path:
@@ -109,7 +124,7 @@ def assemble(
             "config": config.name if config else None,
             "settings": to_dict(settings)["agent"],
         }
-        return Assembly(agent, record, parts.pop_all())
+        return Assembly(agent, replace(tools, source=source), record, parts.pop_all())
 
 
 # -- models ----------------------------------------------------------------------------------------------------------

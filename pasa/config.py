@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -204,7 +204,8 @@ def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = No
     for name in groups:
         raise ConfigError(f"{path}: unknown group {name!r}; the groups are agent, models, tools")
     for name in flags:
-        raise ConfigError(f"unknown setting {name!r}")
+        known = [field.name for record in made.values() for field in dataclasses.fields(record)]
+        raise ConfigError(f"unknown setting {name!r}{_did_you_mean(name, known)}")
     return Settings(**made)
 
 
@@ -227,10 +228,14 @@ def make_record(record: type[Any], values: Mapping[str, Any], where: str) -> Any
     hints = typing.get_type_hints(record)
     for name, value in values.items():
         if name not in hints:
-            near = difflib.get_close_matches(str(name), hints, 1)
-            raise ConfigError(f"{where}: unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ConfigError(f"{where}: unknown setting {name!r}{_did_you_mean(str(name), hints)}")
         _check(f"{where}.{name}", name, value, hints[name])
     return record(**{n: float(v) if hints[n] is float else v for n, v in values.items()})
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _check(where: str, name: str, value: Any, hint: Any) -> None:

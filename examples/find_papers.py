@@ -1,0 +1,13 @@
+"""Papers for a question, best first: python examples/find_papers.py "which papers ...?" """
+
+import sys
+
+from pasa import PaperAgent
+
+QUESTION = "which papers study dense retrieval for open-domain question answering?"
+
+with PaperAgent(on_note=print) as agent:  # takes what is there; at worst the demo library
+    result = agent.run(" ".join(sys.argv[1:]) or QUESTION)
+
+for found in result.papers[:5]:
+    print(found.rank, f"{found.score:.2f}", found.paper.title, found.paper.url, " > ".join(found.path), sep="  ")

@@ -1,0 +1,211 @@
+"""The agent for Python programs: `from pasa import PaperAgent`, made from settings as the command line makes it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pasa.config import load_settings
+from pasa.errors import ConfigError, PasaError
+from pasa.events import Event, RunDone, RunResult
+from pasa.paper import Paper, Reference, Section, parse_arxiv_id
+from pasa.query import Query, make_query, parse_date, parse_seeds
+
+if TYPE_CHECKING:
+    from pasa.assembly import Assembly
+
+
+class PaperAgent:
+    """Finds papers for questions.
+
+        with PaperAgent(library="data/library", max_seconds=60) as agent:
+            for event in agent.stream("which papers study UCB for non-stationary RL?"):
+                print(event)
+
+    Without arguments it takes what is there, as the command line does: Google where SERPER_API_KEY is set, else a built
+    library, else arXiv, else the demo library that ships; the checkpoints where they are, else `rules`.
+
+    - `library`: a built library, a JSON-lines file of papers, or the address of a library's server.
+    - `engine`: one of `pasa.config.ENGINES`, or several with commas between.
+    - `crawler`, `selector`: a folder, a hub name, `rules`, or `openai:MODEL` on the server at `api_base`.
+    - `config`: a YAML file of settings; what is given here wins over it.
+    - `on_note`: hears in a line each what was chosen and why.
+    - `settings`: any other setting of `pasa.config` by its name, such as `expand_layers=1`, `max_seconds=60`.
+
+    Raises ConfigError at once for settings that cannot be; nothing is opened or loaded before the first question, or
+    `open`. Safe to use from several threads and tasks at once: their model calls share batches. A model of one's own,
+    or an engine, goes to `pasa.runtime.PaperAgent`, which this one puts together.
+    """
+
+    def __init__(
+        self,
+        *,
+        library: str | Path | None = None,
+        engine: str | None = None,
+        crawler: str | Path | None = None,
+        selector: str | Path | None = None,
+        config: str | Path | None = None,
+        on_note: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        named = {"library": library, "engine": engine, "crawler_path": crawler, "selector_path": selector}
+        self._config = Path(config) if config is not None else None
+        self._flags = settings | {name: str(value) for name, value in named.items() if value is not None}
+        self._given = load_settings(self._config, self._flags)
+        self._on_note = on_note
+        self._opening = threading.Lock()
+        self._assembly: Assembly | None = None
+        self._is_closed = False
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        question: str | Query,
+        *,
+        end_date: dt.date | str | None = None,
+        seeds: str | Iterable[str] = (),
+        on_event: Callable[[Event], None] | None = None,
+    ) -> RunResult:
+        """What one question's run gave; `on_event` hears every event. Arguments and errors are those of `stream`."""
+        return self._opened().agent.run(_query(question, end_date, seeds), on_event)
+
+    def stream(
+        self, question: str | Query, *, end_date: dt.date | str | None = None, seeds: str | Iterable[str] = ()
+    ) -> Iterator[Event]:
+        """The events of one question's run as they happen; the last is RunDone. Closing the iterator ends the run.
+
+        `end_date`: no paper later than this day ("YYYY-MM-DD"). `seeds`: papers to start from beside the question, by
+        arXiv id, its URL or exact title. Raises UserErrors (question, keys, checkpoints, libraries), ToolError (no
+        search worked), ModelError (a model never answered).
+        """
+        query = _query(question, end_date, seeds)
+        return self._opened().agent.stream(query)
+
+    async def arun(
+        self,
+        question: str | Query,
+        *,
+        end_date: dt.date | str | None = None,
+        seeds: str | Iterable[str] = (),
+        on_event: Callable[[Event], None] | None = None,
+    ) -> RunResult:
+        """`run` for programs on an event loop, which it never blocks. Cancelling the task ends the run."""
+        async for event in self.astream(question, end_date=end_date, seeds=seeds):
+            if on_event:
+                on_event(event)
+            if isinstance(event, RunDone):
+                return event.result
+        raise AssertionError("a run ends with RunDone")
+
+    async def astream(
+        self, question: str | Query, *, end_date: dt.date | str | None = None, seeds: str | Iterable[str] = ()
+    ) -> AsyncIterator[Event]:
+        """`stream` for programs on an event loop, which it never blocks. Leaving it ends the run."""
+        query = _query(question, end_date, seeds)
+        assembly = await asyncio.to_thread(self._opened)
+        async for event in assembly.agent.astream(query):
+            yield event
+
+    def stop(self, query: Query | None = None) -> bool:
+        """Ends the runs of this Query object, or all, now and cleanly: they give what they found so far.
+
+        False where there was none to end.
+        """
+        return self._assembly is not None and self._assembly.agent.stop(query)
+
+    # -- looking up, without a crawl ---------------------------------------------------------------------------------
+
+    def search(self, words: str, limit: int = 10, *, end_date: dt.date | str | None = None) -> list[Paper]:
+        """At most `limit` papers by one search of the engine, in its order; no model is asked.
+
+        Raises ToolError when the engine does not answer usably.
+        """
+        query = make_query(words, _date(end_date))
+        tools = self._opened().tools
+        hits = tools.engine.search(query.text, limit, query.end_date)
+        described = tools.source.papers_by_id([hit.arxiv_id for hit in hits if not hit.paper and hit.arxiv_id])
+        papers = [hit.paper or described.get(hit.arxiv_id or "") for hit in hits]
+        return [paper for paper in papers if paper]
+
+    def paper(self, name: str) -> Paper | None:
+        """The paper with this arXiv id, arxiv.org URL or title; None where it is not known. Raises ToolError."""
+        source = self._opened().tools.source
+        arxiv_id = parse_arxiv_id(name)
+        if arxiv_id:
+            return source.papers_by_id([arxiv_id]).get(arxiv_id)
+        return source.papers_by_reference([Reference(" ".join(name.split()))])[0]
+
+    def references(self, paper: Paper | str) -> tuple[Section, ...] | None:
+        """The paper's sections and what each cites; None where there is no such paper or no full text of it.
+
+        Raises ToolError when the source does not answer usably.
+        """
+        known = self.paper(paper) if isinstance(paper, str) else paper
+        if known is None:
+            return None
+        return known.sections if known.sections is not None else self._opened().tools.source.sections(known)
+
+    # -- what it is made of ------------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Opens libraries and loads models now, rather than at the first question. Raises UserErrors."""
+        self._opened()
+        return self
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How the agent is made (engine, models, settings), as result files say it; holds no secret."""
+        return dict(self._opened().record)
+
+    def close(self) -> None:
+        """Closes what is open; runs under way are given up."""
+        with self._opening:
+            self._is_closed = True
+            if self._assembly:
+                self._assembly.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.open)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _opened(self) -> Assembly:
+        # Brings up numpy, tantivy and the web clients, which `import pasa` must not.
+        from pasa.assembly import assemble, choose_settings
+
+        with self._opening:
+            if self._is_closed:
+                raise PasaError("this agent is closed; make a new one")
+            if self._assembly is None:
+                settings, config, engine = choose_settings(self._given, self._config, self._flags)
+                self._assembly = assemble(settings, self._on_note, config, engine)
+            return self._assembly
+
+
+def _query(question: str | Query, end_date: dt.date | str | None, seeds: str | Iterable[str]) -> Query:
+    if isinstance(question, str):
+        return make_query(question, _date(end_date), parse_seeds([seeds] if isinstance(seeds, str) else seeds))
+    if end_date is not None or seeds:
+        raise ConfigError("a Query holds its own end_date and seeds; give them there, or the question as text")
+    return question
+
+
+def _date(date: dt.date | str | None) -> dt.date | None:
+    return parse_date(date, "end_date") if isinstance(date, str) else date
