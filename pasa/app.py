@@ -19,6 +19,7 @@ from pasa.display import choose_progress, note, print_in_form, summary
 from pasa.errors import ConfigError, PasaError, ToolError
 from pasa.evaluation.datasets import DatasetFormat, read_dataset
 from pasa.events import RunResult
+from pasa.export.formats import FORMATS
 from pasa.file_runs import Output, how_many, run_here, unfinished, usable_stdout
 from pasa.query import Query, make_query, parse_date, parse_seeds
 from pasa.result_folder import only_writer
@@ -188,8 +189,8 @@ def build_parser() -> argparse.ArgumentParser:
     shown = parser.add_argument_group("output").add_argument
     shown(
         "--format",
-        choices=["table", "json", "jsonl", "tree"],
-        help="of stdout (default: table; with --input_file nothing)",
+        choices=["table", "tree", *FORMATS],
+        help="of stdout (default: table; with --input_file nothing); bibtex, ris, csl-json, markdown: selected papers",
     )
     shown("--top", type=int, default=20, metavar="N", help="papers listed in the table (20)")
     shown("--overwrite", action="store_true", help="run queries again whose results are in the output folder")
@@ -340,6 +341,11 @@ def _queries(args: argparse.Namespace) -> list[Query]:
         raise ConfigError("--ray_workers takes a number of agents, 1 or more, and goes with --ray")
     end_date = parse_date(args.end_date, "--end_date") if args.end_date is not None else None
     seeds = parse_seeds(args.seeds or (), "--seed")
+    if args.input_file and args.format in FORMATS.keys() - {"json", "jsonl"}:
+        raise ConfigError(
+            f"--format {args.format} is for one question; leave it out, and then for each result: "
+            f"python -m pasa.export {args.output_folder or 'results'}/0.json --format {args.format}"
+        )
     if args.input_file:
         return read_dataset(args.input_file, args.dataset_format, end_date, seeds)
     return [make_query(args.query, end_date, seeds)]
@@ -363,6 +369,10 @@ def _ask(agent: PaperAgent, query: Query, output: Output, record: dict[str, Any]
         _print_result(result, output, record)
     if not output.quiet:
         note(summary(result.stats))
+        if output.form in FORMATS and not FORMATS[output.form].takes_all and not result.stats.papers_selected:
+            note(
+                f"no paper was selected, so the {output.form} is empty; --format csv or html holds all that were found"
+            )
         if path is not None:
             note(f"result tree: {path}")
     return INTERRUPTED if result.stats.budget_reached == "stopped" else 0

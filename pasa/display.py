@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import textwrap
 import time
 import unicodedata
 from collections.abc import Callable
@@ -27,8 +26,10 @@ from pasa.events import (
     RunResult,
     RunStats,
 )
-from pasa.result_tree import CITED_BY, SEED_BRANCH, RankedPaper
-from pasa.results import ranking_json, stats_json, tree_json
+from pasa.export.formats import export
+from pasa.export.run_view import of_result
+from pasa.result_tree import RankedPaper
+from pasa.results import describe_path, ranking_json, stats_json, tree_json
 
 # Plain lines are written at most this often, so that a log stays readable.
 PLAIN_LINE_SECONDS = 5.0
@@ -190,17 +191,19 @@ def print_in_form(
 
     match form:
         case "json":
-            shown = {"query": result.query.text, "papers": ranking_json(result), "run": stats_json(result.stats)}
+            shown = {"query": result.query.text, "papers": ranking_json(result.papers), "run": stats_json(result.stats)}
             print_json(shown, indent=2)
         case "jsonl":
-            for paper in ranking_json(result):
+            for paper in ranking_json(result.papers):
                 print_json({"query": result.query.text, **paper})
         case "tree":
             print_json(tree_json(result, record))
         case "table":
             print_ranking(result, top, stream)
-        case _:
+        case None:
             pass
+        case _:
+            stream.write(export(of_result(result, record), form))
 
 
 def print_ranking(result: RunResult, top: int, stream: TextIO) -> None:
@@ -234,25 +237,6 @@ def _print_paper(console: Console, paper: RankedPaper) -> None:
     if paper.paper.url:
         console.print(Text(f"{indent}{paper.paper.url}", style="blue"))
     console.print(Text(f"{indent}{printable(describe_path(paper.path))}", style="dim"))
-
-
-def describe_path(path: tuple[str, ...]) -> str:
-    """How a paper was found, in words: the search or seed, then title and section of each paper on the way."""
-    words = [_describe_start(path[0])] if path else []
-    for title, branch in zip(path[1::2], path[2::2], strict=False):
-        where = f"cited by {_shorten(title)} in {_shorten(branch)}"
-        words.append(f"cites {_shorten(title)}" if branch == CITED_BY else where)
-    return " > ".join(words)
-
-
-def _describe_start(branch: str) -> str:
-    if branch.startswith(SEED_BRANCH):
-        return f"seed {_shorten(branch.removeprefix(SEED_BRANCH))}"
-    return f'search "{_shorten(branch)}"'
-
-
-def _shorten(text: str) -> str:
-    return textwrap.shorten(text, 60, placeholder=" ...")
 
 
 def _why_nothing(stats: RunStats) -> str:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import tempfile
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pasa.config import Settings, to_dict
 from pasa.errors import ConfigError
 from pasa.events import RunResult, RunStats
 from pasa.query import Query
+from pasa.result_tree import CITED_BY, SEED_BRANCH, RankedPaper
 
 SLUG_LENGTH = 80
 _DOLLAR_DIGITS = 8
@@ -23,7 +26,11 @@ def tree_json(result: RunResult, run_record: dict[str, Any]) -> dict[str, Any]:
     """The result tree in upstream's form; `extra.run` holds how it was made and what was skipped."""
     tree = result.root.to_dict()
     seeds = {"seeds": list(result.query.seeds)} if result.query.seeds else {}
-    tree["extra"] = {**tree["extra"], "run": {**run_record, **seeds, **stats_json(result.stats)}}
+    tree["extra"] = {
+        **tree["extra"],
+        "papers": _described(result),
+        "run": {**run_record, **seeds, **stats_json(result.stats)},
+    }
     if any(result.query.answer_ids):
         tree["extra"]["answer_arxiv_id"] = [arxiv_id or "" for arxiv_id in result.query.answer_ids]
     if result.query.qid:
@@ -31,6 +38,13 @@ def tree_json(result: RunResult, run_record: dict[str, Any]) -> dict[str, Any]:
     if result.query.end_date:
         tree["extra"]["end_date"] = result.query.end_date.isoformat()
     return tree
+
+
+def _described(result: RunResult) -> dict[str, Any]:
+    """Dates and authors, which upstream's form has no place for, by the papers' keys."""
+    known = {node.paper.key: node.paper for node in result.root.walk()}
+    facts = {key: {"date": paper.date, "authors": list(paper.authors)} for key, paper in known.items()}
+    return {key: {name: value for name, value in of.items() if value} for key, of in facts.items() if any(of.values())}
 
 
 def stats_json(stats: RunStats) -> dict[str, Any]:
@@ -57,8 +71,8 @@ def _tokens(stats: RunStats) -> dict[str, Any]:
     return {**tokens, **dollars} if any(tokens.values()) else {}
 
 
-def ranking_json(result: RunResult) -> list[dict[str, Any]]:
-    """The ranked papers as plain data, best first."""
+def ranking_json(papers: Sequence[RankedPaper]) -> list[dict[str, Any]]:
+    """Ranked papers as plain data, in order."""
     return [
         {
             "rank": paper.rank,
@@ -74,7 +88,7 @@ def ranking_json(result: RunResult) -> list[dict[str, Any]]:
             "path": list(paper.path),
             "abstract": paper.paper.abstract,
         }
-        for paper in result.papers
+        for paper in papers
     ]
 
 
@@ -181,3 +195,22 @@ def slug(text: str) -> str:
         return name
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{name[:SLUG_LENGTH].rstrip('-') or 'query'}-{digest}"
+
+
+def describe_path(path: tuple[str, ...]) -> str:
+    """How a paper was found, in words: the search or seed, then title and section of each paper on the way."""
+    words = [_describe_start(path[0])] if path else []
+    for title, branch in zip(path[1::2], path[2::2], strict=False):
+        where = f"cited by {_shorten(title)} in {_shorten(branch)}"
+        words.append(f"cites {_shorten(title)}" if branch == CITED_BY else where)
+    return " > ".join(words)
+
+
+def _describe_start(branch: str) -> str:
+    if branch.startswith(SEED_BRANCH):
+        return f"seed {_shorten(branch.removeprefix(SEED_BRANCH))}"
+    return f'search "{_shorten(branch)}"'
+
+
+def _shorten(text: str) -> str:
+    return textwrap.shorten(text, 60, placeholder=" ...")

@@ -84,7 +84,7 @@ def test_making_the_tree_leaves_the_result_as_it_was() -> None:
 
 
 def test_a_ranking_is_plain_data() -> None:
-    first, second = json.loads(json.dumps(ranking_json(a_result())))
+    first, second = json.loads(json.dumps(ranking_json(a_result().papers)))
     assert (first["rank"], first["title"], first["path"], first["authors"]) == (1, "P", ["words"], ["Ann"])
     assert (second["url"], second["selected"], second["path"]) == (None, False, ["words", "P", "Intro"])
 

@@ -111,7 +111,7 @@ def test_seeds_enter_before_the_search_results_are_scored_and_expanded() -> None
     ranked = {p.paper.title: p for p in result.papers}
     assert ranked[cited.title].path == (f"[Seed] {first.arxiv_id}", first.title, "Data")
     assert {t for t, p in ranked.items() if p.is_seed} == {first.title, second.title}
-    shown = ranking_json(result)
+    shown = ranking_json(result.papers)
     assert {p["title"] for p in shown if p["is_seed"]} == {first.title, second.title}
     assert result.stats.papers_found == len(nodes_of(result)) == len(shown)
 

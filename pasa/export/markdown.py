@@ -1,0 +1,49 @@
+"""A list of papers in Markdown (CommonMark), for notes, issues and chats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pasa.export.run_view import ExportedRun, date_text, pdf_url
+from pasa.export.tex_text import one_line, readable
+from pasa.result_tree import RankedPaper
+from pasa.results import describe_path
+
+# Characters that CommonMark reads as markup, and "$" for those that render math.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#|~!$&])")
+_LIST_START = re.compile(r"^(\d+)([.)])|^([-+=])")
+AUTHORS_SHOWN = 6
+
+
+def to_markdown(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
+    """The question, what was done for it, and the papers as a numbered list."""
+    lines = [f"# {plain(run.question)}", "", _summary(run, papers), ""]
+    for place, ranked in enumerate(papers, 1):
+        lines += [*_item(place, ranked), ""]
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """The text on one line, as Markdown that shows it letter by letter."""
+    escaped = _MARKUP.sub(r"\\\1", one_line(text))
+    return _LIST_START.sub(lambda m: f"{m[1]}\\{m[2]}" if m[1] else f"\\{m[3]}", escaped)
+
+
+def _summary(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
+    found = f"{len(run.papers)} papers found, {len(run.selected)} selected"
+    return found + (f"; these are {len(papers)} of them." if len(papers) != len(run.papers) else ".")
+
+
+def _item(place: int, ranked: RankedPaper) -> list[str]:
+    paper = ranked.paper
+    title = plain(readable(paper.title))
+    head = f"**[{title}]({paper.url})**" if paper.url else f"**{title}**"
+    authors = ", ".join(paper.authors[:AUTHORS_SHOWN]) + " et al." * (len(paper.authors) > AUTHORS_SHOWN)
+    facts = " · ".join(filter(None, [plain(authors), date_text(paper), f"score {ranked.score:.2f}", _pdf(ranked)]))
+    return [f"{place}. {head}  ", f"   {facts}  ", f"   found by: {plain(describe_path(ranked.path))}"]
+
+
+def _pdf(ranked: RankedPaper) -> str:
+    url = pdf_url(ranked.paper)
+    return f"[PDF]({url})" if url else ""
