@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _build(options: argparse.Namespace, listener: ProgressListener) -> BuildReport:
     if options.ray is None:
-        return build_library(options.inputs, options.out, listener, options.id2paper, options.fresh)
+        return build_library(options.inputs, options.out, listener, options.id2paper, options.fresh, options.processes)
     from pasa.library.ray_build import build_with_ray
 
     address = options.ray or None
@@ -72,6 +72,12 @@ def _address(text: str) -> str:
     if Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a cluster's address: name the inputs before --ray")
     return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of processes: name 1 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         metavar="ADDRESS",
         help="read the inputs on the Ray cluster at ADDRESS (default: the one that RAY_ADDRESS or Ray itself names)",
+    )
+    parser.add_argument(
+        "--processes", type=_positive, metavar="N", help="that parse the inputs (default: one a core, at most 4)"
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--update", action="store_true", help="add to the library at --out, which must be there")

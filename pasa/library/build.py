@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shutil
 import sqlite3
 import time
@@ -11,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pasa.errors import LibraryError
 from pasa.library import generations
 from pasa.library.codec import MAX_TRAINING_PAPERS
 from pasa.library.index import write_index
-from pasa.library.ingest import PaperReader, Problems, read_id2paper
+from pasa.library.ingest import PaperReader, Problems, read_id2paper, read_row
 from pasa.library.manifest import (
     INDEX_FOLDER,
     STORE_FILE,
@@ -27,11 +28,15 @@ from pasa.library.manifest import (
     read_manifest,
     write_manifest,
 )
+from pasa.library.packing import MAX_PROCESSES, Packers
 from pasa.library.store import IndexRow, PaperStore, StoreWriter
 from pasa.library.title_writer import write_title_index
 from pasa.paper import Paper
 
 _PROGRESS_EVERY = 500  # papers
+_LARGE_BYTES = 16 << 20  # of inputs together, packed; a second or two of work
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class BuildProgress:
     source: str  # the file being read
     done: int  # of `total`: bytes of a file, members of a zip, papers to index
     total: int
-    papers: int  # read so far from all files, or indexed
+    papers: int  # rows read so far from all files, or papers indexed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,13 @@ def build_library(
     progress: Progress | None = None,
     id2paper: str | Path | None = None,
     fresh: bool = False,
+    processes: int | None = None,
 ) -> BuildReport:
     """Builds a library at `out` from `inputs` (pasa.library.ingest names the formats).
 
     A library already there is added to, rows of the same paper being merged; `fresh` replaces it. Whatever happens
-    on the way, `out` holds the old library until the new one is whole. Raises
+    on the way, `out` holds the old library until the new one is whole. Large inputs are parsed by as many `processes`
+    (default: the cores there are, at most MAX_PROCESSES), which changes nothing in the library. Raises
     LibraryError: a missing or unknown input, an `out` that cannot be written or that another build is writing, no
     paper in any input.
     """
@@ -89,7 +96,7 @@ def build_library(
     if ids and not ids.is_file():
         raise LibraryError(f"{ids} is not a file: name upstream's id2paper.json")
     with generations.writing(Path(out)):
-        return build_alone(readers, Path(out), problems, progress, ids, fresh)
+        return build_alone(readers, Path(out), problems, progress, ids, fresh, _processes(inputs, processes))
 
 
 def build_alone(
@@ -99,12 +106,13 @@ def build_alone(
     progress: Progress | None = None,
     id2paper: Path | None = None,
     fresh: bool = False,
+    processes: int = 1,
 ) -> BuildReport:
     """`build_library` for a caller that holds `generations.writing(out)`; `problems` are those of the readers."""
     started = time.monotonic()
     generations.remove_stale(out)
     try:
-        build = _Build(out, fresh, problems, progress or (lambda _: None))
+        build = _Build(out, fresh, problems, progress or (lambda _: None), processes)
         manifest = build.run(readers, id2paper)
     except (sqlite3.Error, OSError) as error:
         raise LibraryError(f"the library at {out} could not be written ({error}): is the disk full?") from error
@@ -124,10 +132,17 @@ def build_alone(
     )
 
 
+def _processes(inputs: Sequence[str | Path], wanted: int | None) -> int:
+    """How many processes are to parse the inputs; 1 = only this one."""
+    if wanted is None and sum(Path(path).stat().st_size for path in inputs) < _LARGE_BYTES:
+        return 1  # done before a second process has started
+    return wanted or min(os.cpu_count() or 1, MAX_PROCESSES)
+
+
 class _Build:
     """One build under way. Its caller holds the library's writer lock."""
 
-    def __init__(self, out: Path, fresh: bool, problems: Problems, progress: Progress) -> None:
+    def __init__(self, out: Path, fresh: bool, problems: Problems, progress: Progress, processes: int) -> None:
         self.counts = {"added": 0, "changed": 0, "unchanged": 0}
         self.ids_joined = 0
         self.ids_left = 0
@@ -135,6 +150,7 @@ class _Build:
         self._out = out
         self._problems = problems
         self._progress = progress
+        self._processes = processes
         self._base = None if fresh else generations.current_generation(out)
         self._old = read_manifest(self._base) if self._base else None
 
@@ -168,20 +184,40 @@ class _Build:
         return manifest
 
     def _fill(self, store: StoreWriter, readers: Sequence[PaperReader], id2paper: Path | None) -> None:
-        papers = chain.from_iterable(self._read(reader) for reader in readers)
-        first = list(islice(papers, MAX_TRAINING_PAPERS))
-        store.train(first)
-        for paper in chain(first, papers):
-            self.counts[store.add(paper)] += 1
+        self._add_papers(store, readers)
         for arxiv_id, title in read_id2paper(id2paper, self._problems) if id2paper else ():
             if store.add_id(arxiv_id, title):
                 self.ids_joined += 1
             else:
                 self.ids_left += 1
 
-    def _read(self, reader: PaperReader) -> Iterator[Paper]:
-        for paper in reader:
-            yield paper
+    def _add_papers(self, store: StoreWriter, readers: Sequence[PaperReader]) -> None:
+        if self._processes > 1:
+            rows = chain.from_iterable(self._read(reader, reader.rows()) for reader in readers)
+            first = filter(None, (read_row(row, self._problems) for row in rows))
+            self._train(store, first)
+            with Packers(self._processes, store.dictionary) as packers:
+                for packed, problems in packers.pack(rows):
+                    self._problems.add(problems)
+                    for row in packed:
+                        self.counts[store.add_packed(row)] += 1
+            return
+        papers = chain.from_iterable(self._read(reader, iter(reader)) for reader in readers)
+        self._train(store, papers)
+        for paper in papers:
+            self.counts[store.add(paper)] += 1
+
+    def _train(self, store: StoreWriter, papers: Iterator[Paper]) -> None:
+        """Adds the first papers, on which the store's compression is trained."""
+        first = list(islice(papers, MAX_TRAINING_PAPERS))
+        store.train(first)
+        for paper in first:
+            self.counts[store.add(paper)] += 1
+
+    def _read(self, reader: PaperReader, items: Iterator[_Item]) -> Iterator[_Item]:
+        """The items of a reader, its progress being told."""
+        for item in items:
+            yield item
             self._papers_read += 1
             if self._papers_read % _PROGRESS_EVERY == 0:
                 self._report_reading(reader)

@@ -12,6 +12,9 @@ import zstandard
 
 from pasa.paper import Paper, Reference, Section
 
+StoreRow = tuple[str | None, str, str | None, str | None, bytes | None, bytes | None]
+"""A paper's fields as the store holds them: arXiv id, title, date, authors, abstract, sections."""
+
 _LEVEL = 3
 _DICTIONARY_BYTES = 64 * 1024
 MIN_TRAINING_PAPERS = 500  # training on fewer samples fails or gives nothing
@@ -25,6 +28,11 @@ class Codec:
         data = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, dict_data=data)
         self._decompressor = zstandard.ZstdDecompressor(dict_data=data)
+
+    def pack(self, paper: Paper) -> StoreRow:
+        authors = "\n".join(paper.authors) or None
+        abstract, sections = self.pack_text(paper.abstract), self.pack_sections(paper.sections)
+        return paper.arxiv_id, paper.title, paper.date, authors, abstract, sections
 
     def pack_text(self, text: str) -> bytes | None:
         return self._compressor.compress(text.encode()) if text else None

@@ -13,15 +13,17 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import orjson
 import zstandard
 
 from pasa.errors import LibraryError
 from pasa.library.rows import MalformedRow, paper_from_row
-from pasa.library.unpacking import MAX_ROW_BYTES, EndlessLine, open_member, open_zip, read_lines, unpacked
+from pasa.library.unpacking import MAX_ROW_BYTES, EndlessLine, open_member, read_lines, unpacked
+from pasa.library.zip_members import Member, ZipMembers, open_zip, unpack_member
 from pasa.paper import Paper, parse_arxiv_id
 
 LINE_SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -55,6 +57,35 @@ class Problems:
     def repair(self, reason: str, place: str) -> None:
         self.repaired.setdefault(reason, Count(0, place)).times += 1
 
+    def add(self, later: Problems) -> None:
+        """Takes over what was met after these."""
+        for ours, theirs in ((self.skipped, later.skipped), (self.repaired, later.repaired)):
+            for reason, count in theirs.items():
+                ours.setdefault(reason, Count(0, count.first)).times += count.times
+        self.damaged |= later.damaged
+
+
+class RawRow(NamedTuple):
+    """A row as it lies in its file."""
+
+    place: str  # "FILE:LINE" or "FILE:MEMBER"
+    data: bytes
+    member: Member | None = None  # of a zip: how `data` is packed
+
+
+def read_row(row: RawRow, problems: Problems) -> Paper | None:
+    """The paper that a row describes; None, and counted, where it is none."""
+    try:
+        data = unpack_member(row.member, row.data) if row.member else row.data
+        return paper_from_row(orjson.loads(data), lambda reason: problems.repair(reason, row.place))
+    except (zipfile.BadZipFile, zlib.error):
+        problems.skip("damaged member", row.place)
+    except orjson.JSONDecodeError:
+        problems.skip("not JSON", row.place)
+    except MalformedRow as error:
+        problems.skip(str(error), row.place)
+    return None
+
 
 def is_supported(path: Path) -> bool:
     name = path.name.lower()
@@ -76,62 +107,58 @@ class PaperReader:
         self.path = path
         self.done = 0
         self.total = max(1, path.stat().st_size)
-        self._problems = problems
+        self.problems = problems
 
     def __iter__(self) -> Iterator[Paper]:
+        for row in self.rows():
+            paper = read_row(row, self.problems)
+            if paper:
+                yield paper
+
+    def rows(self) -> Iterator[RawRow]:
+        """The file's rows in order, not yet unpacked where they are members of a zip."""
         try:
             with self.path.open("rb") as file:
                 yield from self._zip(file) if self.path.suffix.lower() == ".zip" else self._packed_lines(file)
         except _UNREADABLE as error:
-            self._problems.damaged[self.path.name] = str(error) or type(error).__name__
+            self.problems.damaged[self.path.name] = str(error) or type(error).__name__
         self.done = self.total
 
-    def _packed_lines(self, file: IO[bytes]) -> Iterator[Paper]:
-        for paper in self._lines(read_lines(unpacked(file, self.path.suffix.lower()))):
+    def _packed_lines(self, file: IO[bytes]) -> Iterator[RawRow]:
+        for row in self._lines(read_lines(unpacked(file, self.path.suffix.lower()))):
             self.done = file.tell()
-            yield paper
+            yield row
 
-    def _lines(self, lines: Iterable[bytes | None]) -> Iterator[Paper]:
+    def _lines(self, lines: Iterable[bytes | None]) -> Iterator[RawRow]:
         for number, line in enumerate(lines, start=1):
             place = f"{self.path.name}:{number}"
             if line is None:
-                self._problems.skip(_TOO_LARGE, place)
+                self.problems.skip(_TOO_LARGE, place)
             elif line.strip():
-                yield from self._row(line, place)
+                yield RawRow(place, line)
 
-    def _zip(self, file: IO[bytes]) -> Iterator[Paper]:
-        with open_zip(file) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if any(member.filename.lower().endswith(LINE_SUFFIXES) for member in members):
-                for member in members:
-                    with open_member(archive, member) as contents:
+    def _zip(self, file: IO[bytes]) -> Iterator[RawRow]:
+        members = ZipMembers(file, LINE_SUFFIXES)
+        if members.holds_lines:
+            with open_zip(file) as archive:
+                for info in archive.infolist():
+                    with open_member(archive, info) as contents:
                         yield from self._lines(read_lines(contents))
-                return
-            self.total = max(1, len(members))
-            for member in members:
-                self.done += 1
-                yield from self._member(archive, member)
-
-    def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[Paper]:
-        place = f"{self.path.name}:{member.filename}"
-        if member.file_size > MAX_ROW_BYTES:
-            self._problems.skip(_TOO_LARGE, place)
             return
-        try:
-            with open_member(archive, member) as contents:
-                data = contents.read(MAX_ROW_BYTES)
-        except (*_UNREADABLE, RuntimeError, NotImplementedError):  # the last two: encrypted, or of an unknown version
-            self._problems.skip("damaged member", place)
-            return
-        yield from self._row(data, place)
+        self.total = max(1, len(members))
+        yield from self._members(members)
 
-    def _row(self, data: bytes, place: str) -> Iterator[Paper]:
-        try:
-            yield paper_from_row(orjson.loads(data), lambda reason: self._problems.repair(reason, place))
-        except orjson.JSONDecodeError:
-            self._problems.skip("not JSON", place)
-        except MalformedRow as error:
-            self._problems.skip(str(error), place)
+    def _members(self, members: ZipMembers, start: int = 0, end: int | None = None) -> Iterator[RawRow]:
+        for member in islice(members, start, end):
+            self.done += 1
+            place = f"{self.path.name}:{member.name}"
+            if max(member.bytes, member.packed_bytes) > MAX_ROW_BYTES:
+                self.problems.skip(_TOO_LARGE, place)
+                continue
+            try:
+                yield RawRow(place, members.packed(member), member)
+            except zipfile.BadZipFile:
+                self.problems.skip("damaged member", place)
 
 
 def read_id2paper(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:

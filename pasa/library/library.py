@@ -109,6 +109,15 @@ class Library:
             for reference, titled in zip(references, by_title, strict=True)
         ]
 
+    def numbers_by_reference(self, references: Sequence[Reference]) -> list[int | None]:
+        """The record number of the paper each reference means exactly, None where it is not known."""
+        by_id = self._store.numbers_by_id(reference.arxiv_id for reference in references if reference.arxiv_id)
+        by_title = self._store.numbers_by_title(reference.title for reference in references)
+        return [
+            by_id.get(reference.arxiv_id or "") or titled
+            for reference, titled in zip(references, by_title, strict=True)
+        ]
+
     def _open_titles(self) -> TitleIndex:
         """The title index; made now for a library that was built without one."""
         folder = self.generation / TITLES_FOLDER
@@ -158,6 +167,10 @@ class Library:
     def numbered_papers(self) -> Iterator[tuple[int, Paper]]:
         """Every paper with its record number, in their order, without sections, which take most of the time."""
         return self._store.without_sections()
+
+    def papers_with_sections(self) -> Iterator[tuple[int, Paper]]:
+        """The papers with full text and their record numbers, in their order."""
+        return self._store.with_sections()
 
     def document_frequency(self, term: str) -> int:
         """How many papers have all the term's words, stemmed, in title or abstract; function words count as in all."""

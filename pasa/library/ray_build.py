@@ -23,8 +23,9 @@ from typing import IO, Any, Literal
 from pasa.errors import LibraryError
 from pasa.library import generations
 from pasa.library.build import BuildReport, Progress, build_alone
-from pasa.library.ingest import LINE_SUFFIXES, Count, PaperReader, Problems
-from pasa.library.unpacking import open_zip, read_line
+from pasa.library.ingest import LINE_SUFFIXES, Count, PaperReader, Problems, RawRow
+from pasa.library.unpacking import read_line
+from pasa.library.zip_members import ZipMembers
 from pasa.paper import Paper
 
 SHARD_BYTES = 32 << 20  # of plain JSON lines
@@ -111,22 +112,22 @@ def shards_of(path: Path, shard_bytes: int = SHARD_BYTES, shard_members: int = S
     """The shards of an input, in order; together they hold each of its rows once."""
     if path.name.lower().endswith(LINE_SUFFIXES):
         return _cut(path, "lines", path.stat().st_size, shard_bytes)
-    members = _members(path) if path.suffix.lower() == ".zip" else None
-    return _cut(path, "members", len(members), shard_members) if members else [Shard(path)]
+    members = _count_members(path) if path.suffix.lower() == ".zip" else 0
+    return _cut(path, "members", members, shard_members) if members else [Shard(path)]
 
 
 def _cut(path: Path, kind: Literal["lines", "members"], total: int, step: int) -> list[Shard]:
     return [Shard(path, kind, start, min(start + step, total)) for start in range(0, max(1, total), step)]
 
 
-def _members(path: Path) -> list[zipfile.ZipInfo] | None:
-    """The members of upstream's zip; None for a zip of JSON lines or a damaged one, which are read as a whole."""
+def _count_members(path: Path) -> int:
+    """How many members upstream's zip has; 0 for a zip of JSON lines or a damaged one, which are read as a whole."""
     try:
-        with path.open("rb") as file, open_zip(file) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+        with path.open("rb") as file:
+            members = ZipMembers(file, LINE_SUFFIXES)
     except (zipfile.BadZipFile, OSError):
-        return None
-    return None if any(member.filename.lower().endswith(LINE_SUFFIXES) for member in members) else members
+        return 0
+    return 0 if members.holds_lines else len(members)
 
 
 class ShardReader(PaperReader):
@@ -137,13 +138,13 @@ class ShardReader(PaperReader):
         self.lines = 0
         self._shard = shard
 
-    def _packed_lines(self, file: IO[bytes]) -> Iterator[Paper]:
+    def _packed_lines(self, file: IO[bytes]) -> Iterator[RawRow]:
         if self._shard.kind != "lines":
             yield from super()._packed_lines(file)
             return
-        for paper in self._lines(self._own_lines(file)):
+        for row in self._lines(self._own_lines(file)):
             self.done = file.tell() - self._shard.start
-            yield paper
+            yield row
 
     def _own_lines(self, file: IO[bytes]) -> Iterator[bytes | None]:
         if self._shard.start:
@@ -153,15 +154,11 @@ class ShardReader(PaperReader):
             self.lines += 1
             yield line
 
-    def _zip(self, file: IO[bytes]) -> Iterator[Paper]:
+    def _zip(self, file: IO[bytes]) -> Iterator[RawRow]:
         if self._shard.kind != "members":
             yield from super()._zip(file)
             return
-        with open_zip(file) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            for member in members[self._shard.start : self._shard.end]:
-                self.done += 1
-                yield from self._member(archive, member)
+        yield from self._members(ZipMembers(file), self._shard.start, self._shard.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +238,12 @@ class _ClusterReader(PaperReader):
         if batch.problems is None:
             return
         for ours, theirs in (
-            (self._problems.skipped, batch.problems.skipped),
-            (self._problems.repaired, batch.problems.repaired),
+            (self.problems.skipped, batch.problems.skipped),
+            (self.problems.repaired, batch.problems.repaired),
         ):
             for reason, count in theirs.items():
                 ours.setdefault(reason, Count(0, self._place(shard, count.first))).times += count.times
-        self._problems.damaged |= batch.problems.damaged
+        self.problems.damaged |= batch.problems.damaged
         self._lines_before += batch.lines
 
     def _place(self, shard: Shard, place: str) -> str:

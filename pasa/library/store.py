@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import zstandard
 
 from pasa.errors import LibraryError
-from pasa.library.codec import Codec, train_dictionary
+from pasa.library.codec import Codec, StoreRow, train_dictionary
 from pasa.library.merge import merge
 from pasa.paper import Paper, arxiv_id_month, last_day, title_key
 
@@ -36,17 +36,6 @@ _TITLES_READ = 5000  # at once
 _MAX_CONNECTIONS = 8  # open at once; further threads wait their turn, so that thousands need no file each
 _SECTIONS_READ = 500  # at once
 _BROKEN = (sqlite3.Error, zstandard.ZstdError, ValueError)  # what a damaged record shows itself as
-
-
-def _to_row(paper: Paper, codec: Codec) -> tuple[object, ...]:
-    return (
-        paper.arxiv_id,
-        paper.title,
-        paper.date,
-        "\n".join(paper.authors) or None,
-        codec.pack_text(paper.abstract),
-        codec.pack_sections(paper.sections),
-    )
 
 
 def _to_paper(row: tuple, codec: Codec) -> Paper:
@@ -147,6 +136,13 @@ class PaperStore:
             rows = [connection.sqlite.execute(query, (title_key(title),)).fetchone() for title in titles]
         return [row[0] if row else None for row in rows]
 
+    def numbers_by_id(self, arxiv_ids: Iterable[str]) -> dict[str, int]:
+        """The record numbers of these arXiv ids; an unknown id is absent."""
+        with self._connection() as connection:
+            query = "SELECT arxiv_id, id FROM papers WHERE arxiv_id = ?"
+            rows = [connection.sqlite.execute(query, (arxiv_id,)).fetchone() for arxiv_id in arxiv_ids]
+        return {row[0]: row[1] for row in rows if row}
+
     def cited_titles(self) -> Iterator[tuple[int, list[str]]]:
         """The distinct titles that each record with sections cites, with its number, in record order."""
         last = 0
@@ -170,16 +166,20 @@ class PaperStore:
         """Every paper with its record number, in their order, its sections left out."""
         return self._all(_FIELDS.replace("sections", "NULL"))
 
-    def _all(self, fields: str) -> Iterator[tuple[int, Paper]]:
+    def with_sections(self) -> Iterator[tuple[int, Paper]]:
+        """The papers that have sections, with their record numbers, in their order."""
+        return self._all(_FIELDS, "sections IS NOT NULL")
+
+    def _all(self, fields: str, where: str = "1") -> Iterator[tuple[int, Paper]]:
         last = 0
-        while batch := self._batch_after(last, fields, size=500):
+        while batch := self._batch_after(last, fields, where, size=500):
             yield from batch
             last = batch[-1][0]
 
-    def _batch_after(self, number: int, fields: str, size: int) -> list[tuple[int, Paper]]:
+    def _batch_after(self, number: int, fields: str, where: str, size: int) -> list[tuple[int, Paper]]:
         with self._connection() as connection:
             rows = connection.sqlite.execute(
-                f"SELECT {fields} FROM papers WHERE id > ? ORDER BY id LIMIT ?", (number, size)
+                f"SELECT {fields} FROM papers WHERE id > ? AND {where} ORDER BY id LIMIT ?", (number, size)
             )
             return [(row[0], _to_paper(row, connection.codec)) for row in rows]
 
@@ -239,15 +239,15 @@ class StoreWriter:
         self._sqlite.create_function("title_key", 1, title_key, deterministic=True)
         if is_new:
             self._sqlite.executescript(_SCHEMA)
-        self._dictionary = _dictionary(self._sqlite)
-        self._codec = Codec(self._dictionary)
+        self.dictionary = _dictionary(self._sqlite)  # of the compression
+        self._codec = Codec(self.dictionary)
         self._sqlite.execute("BEGIN")
 
     def train(self, papers: list[Paper]) -> None:
         """Trains the compression dictionary on papers about to be added, unless the store has one."""
-        if self._dictionary is None and (dictionary := train_dictionary(papers)):
+        if self.dictionary is None and (dictionary := train_dictionary(papers)):
             self._sqlite.execute("INSERT INTO settings VALUES ('zstd_dictionary', ?)", (dictionary,))
-            self._dictionary = dictionary
+            self.dictionary = dictionary
             self._codec = Codec(dictionary)
 
     def add(self, paper: Paper) -> Literal["added", "changed", "unchanged"]:
@@ -255,19 +255,23 @@ class StoreWriter:
 
         Two arXiv ids are two papers even under one title; the title then leads to the one that came first.
         """
-        key = paper.title_key
-        by_id = self._number("SELECT id FROM papers WHERE arxiv_id = ?", paper.arxiv_id)
+        return self.add_packed(self._codec.pack(paper))
+
+    def add_packed(self, row: StoreRow) -> Literal["added", "changed", "unchanged"]:
+        """`add` for a paper packed with this store's dictionary."""
+        arxiv_id, key = row[0], title_key(row[1])
+        by_id = self._number("SELECT id FROM papers WHERE arxiv_id = ?", arxiv_id)
         by_title = self._number("SELECT paper FROM title_keys WHERE key = ?", key)
-        if by_title is not None and by_title != by_id and paper.arxiv_id and self._arxiv_id(by_title):
+        if by_title is not None and by_title != by_id and arxiv_id and self._arxiv_id(by_title):
             by_title = None
         if by_id is not None and by_title is not None and by_id != by_title:
             self._fold(by_title, into=by_id)
             by_title = by_id
         number = by_title if by_id is None else by_id
         if number is None:
-            self._insert(paper, key)
+            self._insert(row, key)
             return "added"
-        return self._merge_into(number, paper, key)
+        return self._merge_into(number, _to_paper((0, *row), self._codec), key)
 
     def add_id(self, arxiv_id: str, title: str) -> bool:
         """Gives the paper of this title its arXiv id; False when there is no such paper or it has another id."""
@@ -291,8 +295,7 @@ class StoreWriter:
         row = self._sqlite.execute(f"SELECT {_FIELDS} FROM papers WHERE id = ?", (number,)).fetchone()
         return _to_paper(row, self._codec)
 
-    def _insert(self, paper: Paper, key: str) -> None:
-        row = _to_row(paper, self._codec)
+    def _insert(self, row: StoreRow, key: str) -> None:
         number = self._sqlite.execute(
             "INSERT INTO papers (arxiv_id, title, date, authors, abstract, sections) VALUES (?, ?, ?, ?, ?, ?)", row
         ).lastrowid
@@ -306,7 +309,7 @@ class StoreWriter:
             return "unchanged"
         self._sqlite.execute(
             "UPDATE papers SET arxiv_id = ?, title = ?, date = ?, authors = ?, abstract = ?, sections = ? WHERE id = ?",
-            (*_to_row(merged, self._codec), number),
+            (*self._codec.pack(merged), number),
         )
         return "changed"
 

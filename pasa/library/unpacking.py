@@ -5,29 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-import struct
 import zipfile
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import IO, Any, cast
 
 import zstandard
 
 MAX_ROW_BYTES = 16 << 20  # of a row as text; the largest papers with all they cite take some hundred kilobytes
 MAX_LINE_BYTES = 64 << 20  # beyond it no end of the line is looked for
-MAX_MEMBERS = 3_000_000  # of a zip; Python keeps about half a kilobyte for each
 
-_MAX_DIRECTORY_BYTES = 320 << 20  # of a zip's list of members, which zipfile reads at once
 _READ_BYTES = 1 << 20
 _XZ_MEMORY_BYTES = 256 << 20  # its strongest preset takes 65 MiB to unpack
 _ZSTD_STEP_BYTES = 1 << 9  # zstd unpacks a step as a whole, and one byte of it may stand for 32 KiB
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # the others zipfile unpacks without a bound
-
-_END, _END_MARK, _MAX_COMMENT = struct.Struct("<4s4H2LH"), b"PK\x05\x06", 0xFFFF
-_END64_PLACE, _END64_PLACE_MARK = struct.Struct("<4sLQL"), b"PK\x06\x07"
-_END64, _END64_MARK = struct.Struct("<4sQ2H2L4Q"), b"PK\x06\x06"
-_ENTRY_MARK, _LEAST_ENTRY_BYTES = b"PK\x01\x02", 46
-_IN_END64 = 0xFFFFFFFF
 
 
 def unpacked(file: IO[bytes], suffix: str) -> IO[bytes]:
@@ -117,60 +107,11 @@ class _Unpacked(io.RawIOBase):
         return True
 
 
-# -- zip ---------------------------------------------------------------------------------------------------------------
-
-
-def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
-    """The archive, of which no member shares bytes with another. Raises BadZipFile."""
-    entries, size = _directory(file)
-    may_be_too_many = size > MAX_MEMBERS * _LEAST_ENTRY_BYTES  # the number stated may be a lie
-    if entries > MAX_MEMBERS or size > _MAX_DIRECTORY_BYTES or (may_be_too_many and _has_too_many(file, size)):
-        raise zipfile.BadZipFile(f"more than {MAX_MEMBERS:,} members: split it")
-    archive = zipfile.ZipFile(file)
-    places = sorted((m.header_offset, m.compress_size) for m in archive.infolist())
-    if any(start + length > after for (start, length), (after, _) in pairwise(places)):
-        raise zipfile.BadZipFile("its members overlap")
-    return archive
-
-
 def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     """A member's contents. Raises BadZipFile for one packed in a way that cannot be unpacked in bounded memory."""
     if member.compress_type not in _METHODS:
         raise zipfile.BadZipFile(f"{member.filename} is packed in an unusual way: pack it anew")
     return io.BufferedReader(cast(io.RawIOBase, archive.open(member)), _READ_BYTES)
-
-
-def _directory(file: IO[bytes]) -> tuple[int, int]:
-    """(members, bytes) of the list of members, as the end of the file states; (0, 0) where it is no zip."""
-    end = file.seek(0, io.SEEK_END)
-    file.seek(max(0, end - _END.size - _MAX_COMMENT))
-    tail_start, tail = file.tell(), file.read()
-    at = tail.rfind(_END_MARK)
-    if at < 0 or len(tail) < at + _END.size:
-        return 0, 0
-    _, _, _, _, entries, size, offset, _ = _END.unpack_from(tail, at)
-    place = tail_start + at - _END64_PLACE.size
-    if _IN_END64 not in (size, offset) or place < 0:
-        return entries, size
-    file.seek(place)
-    mark, _, end64, _ = _END64_PLACE.unpack(file.read(_END64_PLACE.size))
-    if mark != _END64_PLACE_MARK or end64 > end:
-        return entries, size
-    file.seek(end64)
-    record = file.read(_END64.size)
-    if len(record) < _END64.size or not record.startswith(_END64_MARK):
-        return entries, size
-    return _END64.unpack(record)[7:9]
-
-
-def _has_too_many(file: IO[bytes], size: int) -> bool:
-    """Whether the last `size` bytes and some name more members than may be."""
-    file.seek(-min(size + _END64.size + _END64_PLACE.size + _END.size, file.seek(0, io.SEEK_END)), io.SEEK_END)
-    members, before = 0, b""
-    while piece := file.read(_READ_BYTES):
-        members += (before + piece).count(_ENTRY_MARK)
-        before = piece[-len(_ENTRY_MARK) + 1 :]
-    return members > MAX_MEMBERS
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------
