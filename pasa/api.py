@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pasa.config import load_settings
+from pasa.config import AgentSettings, load_settings, make_record
 from pasa.errors import ConfigError, PasaError
 from pasa.events import Event, RunDone, RunResult
 from pasa.paper import Paper, Reference, Section, parse_arxiv_id
 from pasa.query import Query, make_query, parse_date, parse_seeds
+from pasa.result_tree import RankedPaper
 
 if TYPE_CHECKING:
     from pasa.assembly import Assembly
+    from pasa.export.run_view import ExportedRun
+
+# Settings that runtime.PaperAgent and the engines read once.
+_WHOLE_AGENT = frozenset({"threads_num", "undated", "cited_by"})
 
 
 class PaperAgent:
@@ -71,21 +78,34 @@ class PaperAgent:
         end_date: dt.date | str | None = None,
         seeds: str | Iterable[str] = (),
         on_event: Callable[[Event], None] | None = None,
+        **settings: Any,
     ) -> RunResult:
         """What one question's run gave; `on_event` hears every event. Arguments and errors are those of `stream`."""
-        return self._opened().agent.run(_query(question, end_date, seeds), on_event)
+        for event in self.stream(question, end_date=end_date, seeds=seeds, **settings):
+            if on_event:
+                on_event(event)
+            if isinstance(event, RunDone):
+                return event.result
+        raise AssertionError("a run ends with RunDone")
 
     def stream(
-        self, question: str | Query, *, end_date: dt.date | str | None = None, seeds: str | Iterable[str] = ()
+        self,
+        question: str | Query,
+        *,
+        end_date: dt.date | str | None = None,
+        seeds: str | Iterable[str] = (),
+        **settings: Any,
     ) -> Iterator[Event]:
         """The events of one question's run as they happen; the last is RunDone. Closing the iterator ends the run.
 
         `end_date`: no paper later than this day ("YYYY-MM-DD"). `seeds`: papers to start from beside the question, by
-        arXiv id, its URL or exact title. Raises UserErrors (question, keys, checkpoints, libraries), ToolError (no
-        search worked), ModelError (a model never answered).
+        arXiv id, its URL or exact title. `settings`: of AgentSettings, for this question alone. Raises UserErrors
+        (question, settings, keys, checkpoints, libraries), ToolError (no search worked), ModelError (a model never
+        answered).
         """
         query = _query(question, end_date, seeds)
-        return self._opened().agent.stream(query)
+        agent = self._opened().agent
+        return agent.stream(query, _own_settings(agent.settings, settings))
 
     async def arun(
         self,
@@ -94,9 +114,10 @@ class PaperAgent:
         end_date: dt.date | str | None = None,
         seeds: str | Iterable[str] = (),
         on_event: Callable[[Event], None] | None = None,
+        **settings: Any,
     ) -> RunResult:
         """`run` for programs on an event loop, which it never blocks. Cancelling the task ends the run."""
-        async for event in self.astream(question, end_date=end_date, seeds=seeds):
+        async for event in self.astream(question, end_date=end_date, seeds=seeds, **settings):
             if on_event:
                 on_event(event)
             if isinstance(event, RunDone):
@@ -104,13 +125,19 @@ class PaperAgent:
         raise AssertionError("a run ends with RunDone")
 
     async def astream(
-        self, question: str | Query, *, end_date: dt.date | str | None = None, seeds: str | Iterable[str] = ()
-    ) -> AsyncIterator[Event]:
+        self,
+        question: str | Query,
+        *,
+        end_date: dt.date | str | None = None,
+        seeds: str | Iterable[str] = (),
+        **settings: Any,
+    ) -> AsyncGenerator[Event, None]:
         """`stream` for programs on an event loop, which it never blocks. Leaving it ends the run."""
         query = _query(question, end_date, seeds)
-        assembly = await asyncio.to_thread(self._opened)
-        async for event in assembly.agent.astream(query):
-            yield event
+        agent = (await asyncio.to_thread(self._opened)).agent
+        async with aclosing(agent.astream(query, _own_settings(agent.settings, settings))) as events:
+            async for event in events:
+                yield event
 
     def stop(self, query: Query | None = None) -> bool:
         """Ends the runs of this Query object, or all, now and cleanly: they give what they found so far.
@@ -150,6 +177,25 @@ class PaperAgent:
         if known is None:
             return None
         return known.sections if known.sections is not None else self._opened().tools.source.sections(known)
+
+    # -- keeping results ---------------------------------------------------------------------------------------------
+
+    def export(self, result: RunResult, form: str = "markdown", papers: Sequence[RankedPaper] | None = None) -> str:
+        """The result as a text in one of `pasa.export.formats.FORMATS`, such as bibtex, ris, csv or html.
+
+        `papers`: those to put in; by default all that were found for json, jsonl, csv and html, else the selected ones.
+        Raises ConfigError for an unknown format.
+        """
+        from pasa.export.formats import export
+
+        return export(self.exported(result), form, papers)
+
+    def exported(self, result: RunResult) -> ExportedRun:
+        """The result with how it was made, as `pasa.export` takes it."""
+        from pasa.export.run_view import of_result
+
+        own = {"settings": dataclasses.asdict(result.settings)} if result.settings else {}
+        return of_result(result, self.record | own)
 
     # -- what it is made of ------------------------------------------------------------------------------------------
 
@@ -197,6 +243,13 @@ class PaperAgent:
                 settings, config, engine = choose_settings(self._given, self._config, self._flags)
                 self._assembly = assemble(settings, self._on_note, config, engine)
             return self._assembly
+
+
+def _own_settings(usual: AgentSettings, own: dict[str, Any]) -> AgentSettings | None:
+    """The agent's settings with a question's own; None where it has none."""
+    for name in own.keys() & _WHOLE_AGENT:
+        raise ConfigError(f"{name} is the same for all questions of an agent; give it to PaperAgent(...)")
+    return make_record(AgentSettings, dataclasses.asdict(usual) | own, "settings") if own else None
 
 
 def _query(question: str | Query, end_date: dt.date | str | None, seeds: str | Iterable[str]) -> Query:

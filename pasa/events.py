@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
+from pasa.config import AgentSettings
 from pasa.crawler import Session
 from pasa.models.base import Reply, Score
 from pasa.paper import Paper
 from pasa.query import Query
 from pasa.result_tree import Node, RankedPaper
+
+
+WayKind = Literal["search", "section", "cited_by", "seed"]
 
 
 @dataclass(slots=True)
@@ -35,6 +40,7 @@ class RunStats:
     prompt_tokens: int = 0  # of Crawler and Selector, where their models count them
     reply_tokens: int = 0
     dollars: float = 0.0  # where the price is known
+    started: str = ""  # UTC, ISO 8601, to the second
 
     def count_tokens(self, answer: Reply | float) -> None:
         """Adds what an answer of a model took."""
@@ -47,6 +53,19 @@ class RunStats:
     def model_calls(self) -> int:
         """Crawler replies and Selector scores asked for."""
         return self.crawler_calls + self.selector_calls
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to papers: a search, a section read, who cites a paper, or a seed; what it led to, met before or not."""
+
+    kind: WayKind
+    name: str  # search query, section name, or the seed as it was named
+    layer: int
+    run: int  # of an ensemble
+    of: Paper | None  # the paper whose section or citing papers they are
+    found: tuple[Paper, ...]  # the distinct papers, in order
+    new: int  # how many of them were met for the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +133,14 @@ class RunResult:
     papers: list[RankedPaper]
     sessions: list[Session]  # in the defined order: layer by layer, papers in the order they were expanded
     stats: RunStats
+    settings: AgentSettings | None = None  # what the crawl was told; None where there was none
+    ways: list[Way] = field(default_factory=list)  # how papers were come by, in the order in which they were filed
+
+    @property
+    def selected(self) -> list[RankedPaper]:
+        """The papers that answer the query, best first."""
+        return [paper for paper in self.papers if paper.selected]
+
 
 
 Event = LayerStarted | ActionsTaken | PapersFound | PaperScored | Problem | SessionDone | LayerDone | RunDone

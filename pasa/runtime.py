@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import datetime as dt
 import queue
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -106,7 +107,7 @@ class PaperAgent:
         finally:
             self._give_up(run)
 
-    async def astream(self, query: Query | str, settings: AgentSettings | None = None) -> AsyncIterator[Event]:
+    async def astream(self, query: Query | str, settings: AgentSettings | None = None) -> AsyncGenerator[Event, None]:
         """`stream` for callers on an event loop of their own, which it never blocks."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -163,7 +164,7 @@ class PaperAgent:
         self._loop.close()
 
     async def _run(self, query: Query, settings: AgentSettings, emit: Callable[[Event], None], ending: _Ending) -> None:
-        stats = RunStats()
+        stats = RunStats(started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
         budget = Budget(settings, stats)
         failures_before = self._tool_failures()
         ending.begin(budget)
@@ -227,7 +228,7 @@ class PaperAgent:
         root.extra["recall_papers"] = [node.paper.title for node in nodes if node.score > threshold]
         if shared.query.answer is not None:
             root.extra["answer"] = list(shared.query.answer)
-        return RunResult(shared.query, root, papers, shared.sessions, shared.stats)
+        return RunResult(shared.query, root, papers, shared.sessions, shared.stats, shared.settings, shared.ways)
 
 
 class _Ending:

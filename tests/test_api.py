@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import socket
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def closed_url() -> str:
 
 @pytest.fixture
 def agent(empty_machine: pytest.MonkeyPatch, world_library: Path) -> PaperAgent:
-    return PaperAgent(library=world_library, crawler="rules", selector="rules", cache_dir="")
+    return PaperAgent(library=world_library, crawler="rules", selector="rules")
 
 
 def titles(papers: object) -> list[str]:
@@ -79,11 +80,40 @@ def test_stream_run_astream_and_arun_give_the_same(agent: PaperAgent) -> None:
 
 
 def test_settings_by_name_reach_the_run(agent: PaperAgent, world_library: Path) -> None:
-    with PaperAgent(library=world_library, crawler="rules", selector="rules", cache_dir="", expand_layers=0) as flat:
+    with PaperAgent(library=world_library, crawler="rules", selector="rules", expand_layers=0) as flat:
         assert {found.depth for found in flat.run(QUESTION).papers} == {0}
         assert flat.record["settings"]["expand_layers"] == 0
     with agent:
         assert {found.depth for found in agent.run(QUESTION).papers} > {0}
+
+
+def test_a_question_may_have_settings_of_its_own(agent: PaperAgent) -> None:
+    with agent:
+        result = agent.run(QUESTION, expand_layers=0)
+        assert {found.depth for found in result.papers} == {0}
+        assert {found.depth for found in agent.run(QUESTION).papers} > {0}
+        assert agent.exported(result).run["settings"] == agent.record["settings"] | {"expand_layers": 0}
+        with pytest.raises(ConfigError, match="did you mean 'expand_layers'"):
+            agent.stream(QUESTION, expand_layer=0)
+        with pytest.raises(ConfigError, match="give it to PaperAgent"):
+            agent.stream(QUESTION, cited_by=3)
+
+
+def test_a_result_is_exported_with_how_it_was_made(agent: PaperAgent) -> None:
+    with agent:
+        result = agent.run(QUESTION)
+        rows = [json.loads(line) for line in agent.export(result, "jsonl").splitlines()]
+        assert [row["title"] for row in rows] == [found.paper.title for found in result.papers]
+        assert agent.export(result, "bibtex", result.papers[:1]).count("@") == 1
+        assert agent.exported(result).run["selector"] == "rules"
+        with pytest.raises(ConfigError, match="no format 'word'"):
+            agent.export(result, "word")
+
+
+def test_selected_papers_are_those_above_the_threshold(agent: PaperAgent) -> None:
+    with agent:
+        result = agent.run(QUESTION)
+    assert result.selected == [found for found in result.papers if found.score > 0.5]
 
 
 def test_what_is_given_wins_over_the_config_file(agent: PaperAgent, tmp_path: Path, world_library: Path) -> None:
