@@ -17,7 +17,7 @@ from pasa.budget import Budget
 from pasa.config import AgentSettings
 from pasa.crawler import ActionOutcome, Session, expand_request_for, read_session_reply, sampling_of
 from pasa.errors import ModelError, PasaError, ToolError
-from pasa.events import ActionsTaken, Event, LayerDone, LayerStarted, PapersFound, RunStats, SessionDone
+from pasa.events import ActionsTaken, Event, LayerDone, LayerStarted, PapersFound, RunStats, SessionDone, Way, WayKind
 from pasa.look_ups import LookUps
 from pasa.models.base import CrawlRequest, Reply
 from pasa.paper import Paper, Reference, Section, references_by_section
@@ -36,6 +36,7 @@ ChoosePapers = Callable[[list[Node], int | None], list[Node]]  # (the last layer
 
 # A source cannot be told the end date: where there is one, so many times as many citing papers are asked for.
 CITING_ASKED_UNDER_END_DATE = 5
+_KINDS: dict[SourceWord, WayKind] = {"Search": "search", "Expand": "section", "Seed": "seed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Shared:
     look_ups: LookUps
     known: set[str]  # keys of every paper heard of, for the live count
     sessions: list[Session]
+    ways: list[Way] = field(default_factory=list)
 
     def cancel(self) -> None:
         """Gives up what was begun ahead and is still under way."""
@@ -359,6 +361,7 @@ class Crawl:
             else:
                 self._shared.stats.problems["stopped: paper not scored"] += 1
         for draft in drafts:
+            self._shared.ways += [self._way(layer, draft, branch) for branch in draft.branches]
             if draft.said:
                 self._keep_session(layer, draft, draft.said)
         self._shared.stats.papers_found = len(self._queue)
@@ -374,6 +377,12 @@ class Crawl:
             draft.parent.extra["expand"] = "success"  # upstream's word
         branch.entered.append(paper)
         self._queue.append(node)
+
+    def _way(self, layer: int, draft: Draft, branch: Branch) -> Way:
+        kind = _KINDS[draft.word] if draft.said or not layer else "cited_by"
+        name = branch.name.removeprefix(SEED_BRANCH) if kind == "seed" else branch.name
+        of = draft.parent.paper if layer else None
+        return Way(kind, name, layer, self._run, of, tuple(one.paper for one in branch.found), len(branch.entered))
 
     def _keep_session(self, layer: int, draft: Draft, said: Said) -> None:
         outcomes = tuple(

@@ -17,7 +17,6 @@ from pasa.paper import Paper
 from pasa.query import Query
 from pasa.result_tree import Node, RankedPaper
 
-
 WayKind = Literal["search", "section", "cited_by", "seed"]
 
 
@@ -40,7 +39,7 @@ class RunStats:
     prompt_tokens: int = 0  # of Crawler and Selector, where their models count them
     reply_tokens: int = 0
     dollars: float = 0.0  # where the price is known
-    started: str = ""  # UTC, ISO 8601, to the second
+    started: str = field(default="", compare=False)  # UTC, ISO 8601, to the second
 
     def count_tokens(self, answer: Reply | float) -> None:
         """Adds what an answer of a model took."""
@@ -140,7 +139,6 @@ class RunResult:
     def selected(self) -> list[RankedPaper]:
         """The papers that answer the query, best first."""
         return [paper for paper in self.papers if paper.selected]
-
 
 
 Event = LayerStarted | ActionsTaken | PapersFound | PaperScored | Problem | SessionDone | LayerDone | RunDone

@@ -17,6 +17,7 @@ from pasa.errors import ConfigError
 from pasa.events import RunResult, RunStats
 from pasa.query import Query
 from pasa.result_tree import CITED_BY, SEED_BRANCH, RankedPaper
+from pasa.search_record import ways_json
 
 SLUG_LENGTH = 80
 _DOLLAR_DIGITS = 8
@@ -29,6 +30,7 @@ def tree_json(result: RunResult, run_record: dict[str, Any]) -> dict[str, Any]:
     tree["extra"] = {
         **tree["extra"],
         "papers": _described(result),
+        **ways_json(result),
         "run": {**run_record, **seeds, **stats_json(result.stats)},
     }
     if any(result.query.answer_ids):
@@ -58,6 +60,7 @@ def stats_json(stats: RunStats) -> dict[str, Any]:
         "crawler_calls": stats.crawler_calls,
         "selector_calls": stats.selector_calls,
         **_tokens(stats),
+        **({"started": stats.started} if stats.started else {}),
         "seconds": round(stats.seconds, 3),
         "budget_reached": stats.budget_reached,
         "problems": dict(sorted(stats.problems.items())),

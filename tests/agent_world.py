@@ -189,5 +189,6 @@ def nodes(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def without_times(tree: dict[str, Any]) -> str:
     """The tree's text without what may differ between two runs."""
     tree = json.loads(json.dumps(tree))
-    del tree["extra"]["run"]["seconds"]
+    for name in ("seconds", "started"):
+        tree["extra"]["run"].pop(name, None)
     return json.dumps(tree)

@@ -1,0 +1,137 @@
+"""The ways by which a run came to its papers, and what became of those: the counts of a PRISMA flow diagram.
+
+Page MJ et al., "The PRISMA 2020 statement", BMJ 372:n71, 2021; what its boxes mean for a crawl is said at Flow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pasa.events import RunResult, Way, WayKind
+from pasa.paper import Paper
+
+_END_DATE = "end date: "  # begins such reasons in RunStats.problems
+
+
+@dataclass(frozen=True, slots=True)
+class WayTaken:
+    """A Way as it is saved: papers are numbers in SearchRecord.keys."""
+
+    kind: WayKind
+    name: str
+    layer: int
+    run: int
+    of: str  # key of the paper whose section or citing papers they are, "" at the root
+    found: tuple[int, ...]
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRecord:
+    """All ways of a run."""
+
+    keys: tuple[str, ...] = ()  # the keys of all papers, those with a score first
+    ways: tuple[WayTaken, ...] = ()
+
+    def times_found(self) -> Counter[int]:
+        """Paper -> how many ways led to it."""
+        return Counter(number for way in self.ways for number in way.found)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What became of what was found.
+
+    identified - duplicates = distinct = screened + without_score; screened = selected + below_threshold. What came
+    after the end date was dropped as soon as its date was known, before anything was counted as identified.
+    """
+
+    identified: dict[str, int]  # by kind of way: papers it led to, each as often as it did
+    duplicates: int
+    distinct: int
+    too_late: dict[str, int]  # after the end date, or undated where such are dropped
+    without_score: int  # a budget was reached, the run was stopped, or the Selector failed
+    screened: int
+    below_threshold: int
+    selected: int
+
+
+class _Numbers:
+    """Numbers papers in the order in which they come; the same arXiv id or the same title is the same paper."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self._known: dict[str, int] = {}
+
+    def of(self, paper: Paper) -> int:
+        names = [paper.key, f"title:{paper.title_key}"] if paper.title_key else [paper.key]
+        number = next((self._known[name] for name in names if name in self._known), len(self.keys))
+        if number == len(self.keys):
+            self.keys.append(paper.key)
+        for name in names:
+            self._known.setdefault(name, number)
+        return number
+
+
+def ways_json(result: RunResult) -> dict[str, Any]:
+    """The ways as plain data, for a result file's `extra`; {} where none was noted."""
+    if not result.ways:
+        return {}
+    numbers = _Numbers()
+    for node in result.root.walk():
+        numbers.of(node.paper)
+    ways = [_way_json(way, numbers) for way in result.ways]
+    return {"ways": {"keys": numbers.keys, "taken": ways}}
+
+
+def _way_json(way: Way, numbers: _Numbers) -> dict[str, Any]:
+    found = list(dict.fromkeys(map(numbers.of, way.found)))
+    of = way.of.key if way.of else ""
+    return {
+        "kind": way.kind,
+        "name": way.name,
+        "layer": way.layer,
+        "run": way.run,
+        "of": of,
+        "found": found,
+        "new": way.new,
+    }
+
+
+def read_record(extra: Mapping[str, Any]) -> SearchRecord:
+    """The record in a result file's `extra`; an empty one where it has none, as upstream's."""
+    saved = extra.get("ways") or {}
+    ways = [WayTaken(**{**way, "found": tuple(way["found"])}) for way in saved.get("taken") or ()]
+    return SearchRecord(tuple(saved.get("keys") or ()), tuple(ways))
+
+
+def record_of(result: RunResult) -> SearchRecord:
+    return read_record(ways_json(result))
+
+
+def flow(record: SearchRecord, scored: int, selected: int, problems: Mapping[str, int]) -> Flow:
+    """The flow of a run in which `scored` distinct papers have a score and `selected` of them were selected."""
+    identified = {kind: _total(record.ways, kind) for kind in get_args(WayKind)}
+    distinct = len({number for way in record.ways for number in way.found})
+    return Flow(
+        {kind: total for kind, total in identified.items() if total},
+        sum(identified.values()) - distinct,
+        distinct,
+        {reason.removeprefix(_END_DATE): n for reason, n in problems.items() if reason.startswith(_END_DATE)},
+        distinct - scored,
+        scored,
+        scored - selected,
+        selected,
+    )
+
+
+def _total(ways: Iterable[WayTaken], kind: str) -> int:
+    return sum(len(way.found) for way in ways if way.kind == kind)
+
+
+def searches(record: SearchRecord) -> Sequence[WayTaken]:
+    """The search queries and seeds, in order."""
+    return [way for way in record.ways if way.layer == 0]
