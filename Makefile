@@ -6,9 +6,10 @@ Q ?=
 # The question as it was typed: make must not expand or run anything in it.
 override Q := $(value Q)
 
-.PHONY: search test test-distributed check help
+.PHONY: search web test test-distributed check help
 help:
 	@echo 'make search Q="which papers study UCB for non-stationary RL?"   find papers (ARGS="--engine arxiv" for flags)'
+	@echo 'make web      a page to search with, at http://127.0.0.1:8080 (ARGS="--library L --port 9000" for flags)'
 	@echo 'make test     the test suite (offline)'
 	@echo 'make test-distributed   the tests on local Ray clusters and of training on two processes (minutes; installs requirements-ray.txt)'
 	@echo 'make check    ruff and mypy'
@@ -32,6 +33,9 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 search: $(VENV)/.installed
 	@test -n "$$Q" || { echo 'error: no question: make search Q="which papers study ...?"' >&2; exit 2; }
 	@$(BIN)/python run_paper_agent.py $(ARGS) -- "$$Q"
+
+web: $(VENV)/.installed
+	@$(BIN)/python -m pasa.web $(ARGS)
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest

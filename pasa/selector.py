@@ -53,14 +53,14 @@ class Selector:
     async def _ask(self, paper: Paper, title: str) -> Outcome:
         try:
             request = select_request(self._query, title, paper.abstract, self._prompts)
-            score = float(await self._score(request))
+            score = await self._score(request)
         except PasaError as error:
             return error
         if not math.isfinite(score):  # it would have no place in the ranking
             return ModelError(f"the selector gave {score} as a score")
         self.ever_answered = True
-        self._on_score(paper, score)
-        return score
+        self._on_score(paper, score)  # as the model gave it: a Score may say more than its number
+        return float(score)
 
     def cancel(self) -> None:
         """Gives up the scores still under way."""
