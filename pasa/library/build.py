@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from pasa.library.manifest import (
     write_manifest,
 )
 from pasa.library.packing import MAX_PROCESSES, Packers
+from pasa.library.process import start_process
 from pasa.library.store import IndexRow, PaperStore, StoreWriter
 from pasa.library.title_writer import write_title_index
 from pasa.paper import Paper
@@ -167,7 +169,8 @@ class _Build:
                 raise LibraryError(_nothing_read(readers, self._problems))
             store.commit()
             with ThreadPoolExecutor(1, "pasa-titles") as beside:  # the index is written in threads outside Python
-                titles = beside.submit(_write_titles, staging)
+                write = _write_titles if self._processes == 1 else _write_titles_in_a_process
+                titles = beside.submit(write, staging)
                 write_index(staging / INDEX_FOLDER, self._counted(store.index_rows(), sums["papers"]))
                 titles.result()
         finally:
@@ -234,13 +237,23 @@ class _Build:
                 self._progress(BuildProgress("indexing", "", count, total, count))
 
 
-def _write_titles(generation: Path) -> None:
+def _write_titles(generation: str | Path) -> None:
     """Writes the title index of the records committed."""
+    generation = Path(generation)
     store = PaperStore(generation / STORE_FILE)
     try:
         write_title_index(store.title_rows(), generation / TITLES_FOLDER)
     finally:
         store.close()
+
+
+def _write_titles_in_a_process(generation: Path) -> None:
+    """The same beside this process, whose interpreter the full-text index keeps busy. Raises LibraryError."""
+    process = start_process("pasa.library.build:_write_titles", str(generation), stderr=subprocess.PIPE)
+    _, told = process.communicate()
+    if process.returncode:
+        reason = (told.decode(errors="replace").strip() or f"exit code {process.returncode}").splitlines()[-1]
+        raise LibraryError(f"the titles in {generation} could not be written ({reason}): is the disk full?")
 
 
 def _nothing_read(readers: Sequence[PaperReader], problems: Problems) -> str:

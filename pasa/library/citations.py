@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,12 @@ class Citations:
         numbers = citing[first:end]
         best = np.argsort(-times_cited[numbers], kind="stable")[:limit]
         return self._store.by_number(map(int, numbers[best]))
+
+    def times_cited(self, papers: Sequence[Paper]) -> list[int]:
+        """How many of the library's papers cite each; 0 for a paper that the library does not have."""
+        counts = self._read()[2]
+        numbers = [self._store.number_of(paper) for paper in papers]
+        return [int(counts[n]) if n is not None and n < len(counts) else 0 for n in numbers]
 
     def _read(self) -> tuple[Numbers, Numbers, Numbers]:
         """(cited, citing) by place, ordered by both; and by record number how often it is cited."""

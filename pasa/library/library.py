@@ -130,6 +130,10 @@ class Library:
         """
         return self._citations.citing(paper, limit)
 
+    def times_cited(self, papers: Sequence[Paper]) -> list[int]:
+        """How many of the library's papers cite each, as citing_papers knows them; 0 for a paper it does not have."""
+        return self._citations.times_cited(papers)
+
     def search(
         self,
         query: str,

@@ -1,12 +1,10 @@
 """Rows made ready for the store by processes beside the one that writes it: unpacked, parsed, normalised, compressed.
 
-A process is this module run by the same Python (so a program that builds a library needs no `__main__` guard, as
-multiprocessing would). Both sides speak in frames: eight bytes of length, then a pickle.
+Both sides speak in frames: eight bytes of length, then a pickle.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import queue
 import struct
@@ -15,13 +13,13 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from pasa.errors import LibraryError
 from pasa.library.codec import Codec, StoreRow
 from pasa.library.ingest import Problems, RawRow, read_row
+from pasa.library.process import start_process
 from pasa.library.unpacking import MAX_ROW_BYTES
 
 MAX_PROCESSES = 4  # one process can write what about four can read
@@ -29,7 +27,7 @@ _BATCH_ROWS = 256
 _BATCH_BYTES = MAX_ROW_BYTES // 16  # of rows as they lie in the file; one larger row is a batch by itself
 _AHEAD = 2  # batches for each process that wait or are under way
 _LENGTH = struct.Struct("<Q")
-_PROGRAM = "from pasa.library.packing import main; main()"
+_PROGRAM = "pasa.library.packing:main"
 
 
 def pack_rows(rows: Iterable[RawRow], codec: Codec) -> tuple[list[StoreRow], Problems]:
@@ -44,15 +42,12 @@ class Packers:
 
     def __init__(self, processes: int, dictionary: bytes | None) -> None:
         """Raises LibraryError where no process can be started."""
-        paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._free: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(processes, "pasa-packers")
         try:
             for _ in range(processes):
-                command = [sys.executable, "-c", _PROGRAM]
-                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+                process = start_process(_PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
                 self._processes.append(process)
                 _write(process.stdin, dictionary)
                 self._free.put(process)
