@@ -32,8 +32,12 @@ def action(end, reward, starts=(), kind="search", **others):
     return ActionReward(kind, 0, end, reward, tuple(starts), **others)
 
 
+def start_prompt(number):
+    return (5, 8 + number)
+
+
 def step_of(*sessions, starts=0, size=None):
-    papers = tuple(PaperStart("q1", f"p{i}", (5, 8 + i)) for i in range(starts))
+    papers = tuple(PaperStart("q1", f"p{i}", start_prompt(i)) for i in range(starts))
     return StepSessions(tuple(sessions), papers, len(sessions) if size is None else size)
 
 
@@ -54,7 +58,7 @@ def random_step(seed, sessions=3, size=None, vocabulary=50, longest_reply=9):
         prompt = [some.randrange(vocabulary) for _ in range(some.randint(1, 6))]
         made.append(session(reply, actions, prompt))
     if sessions > 1:
-        made[-1] = session(made[-1].reply_ids, made[-1].actions, made[-1].prompt_ids, "expand", start=0)
+        made[-1] = session(made[-1].reply_ids, made[-1].actions, start_prompt(0), "expand", start=0)
     return step_of(*made, starts=starts, size=size)
 
 
