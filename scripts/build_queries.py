@@ -51,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             library = parts.enter_context(Library.open(required(args.library, "--library")))
             writer = _writer(args, parts)
             folder, fresh = args.output_folder, args.fresh
-            manifest = build_queries(library, folder, settings, writer, held_out, args.held_out, fresh, progress_line)
+            workers = args.workers if args.writer == "offline" else 1
+            manifest = build_queries(
+                library, folder, settings, writer, held_out, args.held_out, fresh, progress_line, workers
+            )
     except PasaError as error:
         tell_stderr(f"error: {error}")
         return error.exit_code

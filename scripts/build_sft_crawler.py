@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = SessionSettings(args.seed, args.search_queries, max_bad_rows=args.max_bad_rows)
         queries = Path(required(args.queries, "--queries"))
         with Library.open(required(args.library, "--library")) as library:
-            manifest = build_sessions(library, queries, args.output_folder, settings, args.fresh, progress_line)
+            folder, fresh = args.output_folder, args.fresh
+            manifest = build_sessions(library, queries, folder, settings, fresh, progress_line, args.workers)
     except PasaError as error:
         tell_stderr(f"error: {error}")
         return error.exit_code

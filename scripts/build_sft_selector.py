@@ -42,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdicts = read_verdicts(args.verdicts) if args.verdicts else None
         with Library.open(required(args.library, "--library")) as library:
             selector = build_scorer(args.selector, Settings(), library) if args.selector else None
+            folder, fresh = args.output_folder, args.fresh
             manifest = build_pairs(
-                library, queries, args.output_folder, settings, verdicts, selector, args.fresh, progress_line
+                library, queries, folder, settings, verdicts, selector, fresh, progress_line, args.workers
             )
     except PasaError as error:
         tell_stderr(f"error: {error}")

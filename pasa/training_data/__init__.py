@@ -4,7 +4,10 @@ Queries (scripts/build_queries.py), JSON lines in upstream's form, so that they 
 
     {"question": "Which works study ...?", "answer": [titles], "answer_arxiv_id": [id or null],
      "source_meta": {"published_time": "YYYYMMDD", "title": source paper, "arxiv_id": its id or null,
-                     "section": name}, "qid": "...", "writer": "heading" | "phrase" | "detail" | "aspect" | "llm"}
+                     "section": name}, "qid": "...", "writer": KIND}
+
+KIND, what the question was made from (pasa/training_data/query_writer.py): "heading", "topic", "phrase", "theme",
+"aspect", "gist", "detail", or "llm".
 
 Rows to learn from (scripts/build_sft_crawler.py, scripts/build_sft_selector.py), JSON lines in the form of upstream's
 data/sft_crawler/train.jsonl and data/sft_selector/train.jsonl: a chat of one user message and one reply.

@@ -15,6 +15,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,6 +40,15 @@ def split_of(source_key: str, seed: int) -> str:
 def rng_of(seed: int, *names: str) -> random.Random:
     """Randomness that depends on what it is for, not on what was done before: a build that goes on is the same."""
     return random.Random(":".join([str(seed), *names]))
+
+
+@dataclass(slots=True)
+class Made:
+    """What was made of some of the input."""
+
+    rows: list[Row] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    drops: Counter[str] = field(default_factory=Counter)  # what was left out, by reason
 
 
 class Build:
@@ -95,7 +105,11 @@ class Build:
                 yield from map(json.loads, lines)
 
     def write(self, split: str, row: Row) -> None:
-        self._files[split].write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self.write_line(split, row_line(row))
+
+    def write_line(self, split: str, line: bytes) -> None:
+        """`line` as row_line gives it."""
+        self._files[split].write(line)
         self._rows[split] += 1
 
     def drop(self, reason: str, times: int = 1) -> None:
@@ -103,10 +117,10 @@ class Build:
         if times:
             self.drops[reason] += times
 
-    def done(self) -> None:
-        """One more unit is complete."""
-        self.units += 1
-        if self.units % UNITS_BETWEEN_SAVES == 0:
+    def done(self, units: int = 1) -> None:
+        """So many more units are complete."""
+        before, self.units = self.units, self.units + units
+        if self.units // UNITS_BETWEEN_SAVES > before // UNITS_BETWEEN_SAVES:
             self.save()
 
     def save(self) -> None:
@@ -163,6 +177,11 @@ class Build:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def row_line(row: Row) -> bytes:
+    """The row as a line of a JSON-lines file."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 class BadRows:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from pasa.errors import ConfigError
 from pasa.training_data.build import UNITS_BETWEEN_SAVES, Build, Row, sample_rows, tell_stderr
+from pasa.training_data.workers import default_workers
 
 
 class DataParser(argparse.ArgumentParser):
@@ -23,10 +24,23 @@ class DataParser(argparse.ArgumentParser):
         self.add_argument("--output_folder", type=Path, required=True, metavar="FOLDER", help="where the data goes")
         self.add_argument("--seed", type=int, default=0, help="of every choice made at random (default: 0)")
         self.add_argument("--fresh", action="store_true", help="replace what stands in the folder")
+        self.add_argument(
+            "--workers",
+            type=_workers,
+            default=default_workers(),
+            metavar="N",
+            help="processes at work (default: one a processor, at most 8); the rows are the same for any number",
+        )
         self.add_argument("--sample", type=int, metavar="N", help="build nothing; show N rows of what was built")
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; --help lists what there is")
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return int(text)
 
 
 def required(value: str | None, flag: str) -> str:

@@ -1,10 +1,10 @@
 """Builds sessions to train the Crawler on, labelled by what really finds the answers: scripts/build_sft_crawler.py.
 
-Search session: of many candidate queries those that retrieve the answers from the library, chosen greedily by what each
-adds at the paper's reward and cost; the query's source paper is hidden. Answers are few, one for half of the queries,
-and a session that stops once they are met would teach to search once; so what else the source cites counts too, a
-fifth of an answer each in the same section, a tenth elsewhere: such papers are near the question, and a Selector would
-take some.
+Search session: out of many candidate queries those that together retrieve the answers from the library at the best
+cost, chosen greedily by what each adds to what the ones before it found; the query's source paper is hidden. Answers
+are few, one for half of the queries, and a session that stops once they are met would teach to search once; so what
+else the source cites counts too, a fifth of an answer each in the same section, a tenth elsewhere: such papers are near
+the question, and a Selector would take some. An answer that is not among the results but soon after counts a little.
 
 Expand session: a paper with full text that the crawl meets, and those of its sections that cite an answer; each other
 section is kept with p = .1 (PAPER.md, supervised data).
@@ -13,10 +13,11 @@ section is kept with p = .1 (PAPER.md, supervised data).
 from __future__ import annotations
 
 import random
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,28 @@ from pasa.models.base import CrawlRequest
 from pasa.models.rules_crawler import search_queries
 from pasa.models.term_statistics import common_words
 from pasa.models.text import stems, subject_words
-from pasa.paper import Paper, references_by_section, title_key
+from pasa.paper import Paper, title_key
 from pasa.prompts import expand_request, search_request
-from pasa.training_data.build import BadRows, Build, Row, file_checksum, rng_of, tell_stderr
+from pasa.training_data.build import Build, Made, Row, rng_of
+from pasa.training_data.by_query import build_by_query
+from pasa.training_data.citation_graph import CitationGraph
 from pasa.training_data.phrases import phrases_of
-from pasa.training_data.query_rows import MAX_BAD_ROWS, LabelledQuery, query_files, read_labelled
+from pasa.training_data.query_rows import MAX_BAD_ROWS, LabelledQuery
+from pasa.training_data.restate import in_terms_of_art
 
 ALPHA, SEARCH_COST = 1.5, 0.1  # PAPER.md, reward and return
 COMPANION, SAME_SOURCE = 0.2, 0.1  # of an answer's worth: cited beside the answers; elsewhere in the source paper
-_RESULTS = 10  # of a query that count: as many as the agent asks for
-_MORE_RESULTS = 50  # where no query has an answer among them
-_RULES, _FIELD, _WORDS_LEFT_OUT = 6, 4, 2  # candidates of each kind at most
-# candidates that lack one of the question's words, the lightest first
+NEAR = 0.3  # of its worth: an answer that a query has after its results, among the first NEAR_RESULTS
+RESULTS, NEAR_RESULTS = 10, 50  # of a query: as many as the agent asks for; as many as are looked through
+FIELD_TERM_SHARE = 1.25e-4  # of the library's papers that must hold a title's phrase: no name that one paper coined
+_LEAST_FIELD_PAPERS = 2
+_LEAST_TOGETHER = 3  # papers that hold a term and what the question asks for
+_RULES, _FIELD, _JOINED = 6, 3, 4  # candidates of each kind at most
+_COMPANIONS_READ = 15  # whose titles give words of the field
+_ANSWER_WEIGHT = 3  # an answer's title says more of the field than a companion's
 _MAX_PROMPT_CHARACTERS = 8000
 _MET = 100  # hits of the question's first search that count as met
+_PAPERS_KEPT, _TERMS_KEPT = 5000, 100_000  # in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,8 @@ class SessionSettings:
 
     seed: int = 0
     search_queries: int = 5  # of a session at most, as the agent carries out
-    candidates: int = 10  # tried for each session
-    expand_sessions: int = 3  # of a query at most; one of them may find nothing
+    candidates: int = 14  # tried for each session
+    expand_sessions: int = 4  # of a query at most; one of them may find nothing
     other_sections: float = 0.1  # PAPER.md: sections that cite no answer are kept with p = .1
     max_bad_rows: int = MAX_BAD_ROWS
 
@@ -62,81 +71,113 @@ def build_sessions(
     settings: SessionSettings,
     fresh: bool = False,
     progress: Callable[[Build], None] = lambda build: None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Writes the sessions for a folder of queries into `folder` and gives the manifest. Raises ConfigError."""
-    started = time.monotonic()
-    files = query_files(queries)
-    sources = {
-        "library": {"papers": library.info().papers, "built": library.info().built},
-        "queries": {path.name: file_checksum(path) for path in files.values()},
-    }
-    with Build(folder, {**asdict(settings), **sources}, fresh) as build:
-        sessions = _Sessions(library, build, settings)
-        bad = BadRows(settings.max_bad_rows, tell_stderr)
-        for query in read_labelled(files, library, bad, skip=build.units):
-            if query is None:
-                build.drop("bad row")
-            elif not query.answers:
-                build.drop("no answer in the library")
-            else:
-                sessions.write(query)
-            build.done()
-            progress(build)
-        return build.finish("build_sft_crawler", sources, time.monotonic() - started)
+    maker = partial(_Sessions, CitationGraph.read(library), settings)
+    return build_by_query(
+        "build_sft_crawler",
+        library,
+        queries,
+        folder,
+        settings,
+        maker,
+        fresh=fresh,
+        progress=progress,
+        workers=workers,
+    )
 
 
 class _Sessions:
-    """Writes the sessions of one query after the other."""
+    """Makes the sessions of one query after the other."""
 
-    def __init__(self, library: Library, build: Build, settings: SessionSettings) -> None:
-        self._library = library
-        self._build = build
+    def __init__(self, graph: CitationGraph, settings: SessionSettings, library: Library) -> None:
+        self._graph = graph
         self._settings = settings
-        self._full_texts = FullTexts(library)
+        self._library = library
+        self._read: OrderedDict[int, Paper] = OrderedDict()
+        self._least_papers = max(_LEAST_FIELD_PAPERS, round(FIELD_TERM_SHARE * library.num_papers))
+        self._num_papers_with = lru_cache(maxsize=_TERMS_KEPT)(library.document_frequency)
 
-    def write(self, query: LabelledQuery) -> None:
-        build, settings = self._build, self._settings
-        rng = rng_of(settings.seed, query.qid, query.question)
-        build.drop("answer not in the library", query.unresolved)
-        worth = self._full_texts.companions(query)
-        worth |= dict.fromkeys(self._full_texts.numbers_of(query.answers), 1.0)
-        candidates = candidate_queries(query, settings.candidates)
-        found = {text: self._find(text, query, _RESULTS) for text in candidates}
-        chosen = best_queries(found, worth, settings.search_queries)
-        met = {number for text in chosen for number in found[text] if worth.get(number) == 1.0}
-        if not met:  # a query that puts an answer near is better than none
-            found = {text: self._find(text, query, _MORE_RESULTS) for text in candidates}
-            answers = {number: 1.0 for number, value in worth.items() if value == 1.0}
-            chosen = best_queries(found, answers, 1)
+    def __call__(self, query: LabelledQuery) -> Made:
+        made = Made()
+        if not query.answers:
+            made.drops["no answer in the library"] += 1
+            return made
+        rng = rng_of(self._settings.seed, query.qid, query.question)
+        candidates = candidate_queries(
+            query, self._companions(query), self._num_papers_with, self._least_papers, self._settings.candidates
+        )
+        found = {text: self._find(text, query, _MET if at == 0 else NEAR_RESULTS) for at, text in enumerate(candidates)}
+        met = next(iter(found.values()), [])
+        chosen = best_queries(found, self._worth(query), query.numbers, self._settings.search_queries)
         if chosen:
-            build.counts["answers"] += len(query.answers)
-            build.counts["answers found"] += len(met)
-            self._put(query, search_request(query.question), chosen)
+            of_session = {number for text in chosen for number in found[text][:RESULTS]}
+            made.counts["answers"] += len(query.answers)
+            made.counts["answers found"] += len(of_session.intersection(query.numbers))
+            made.counts["answers found by the question alone"] += len(set(met[:RESULTS]).intersection(query.numbers))
+            self._put(query, search_request(query.question), chosen, None, made)
         else:
-            build.drop("search session: no query finds an answer")
-        for paper in self._full_texts.to_expand(query, settings.expand_sessions, rng):
-            names = list(references_by_section(paper.sections or ()))
-            citing = self._full_texts.sections_citing(paper, query.answers)
-            kept = [name for name in names if name in citing or rng.random() < settings.other_sections]
-            build.counts["expand sessions that lead to answers"] += bool(citing)
-            self._put(query, expand_request(query.question, paper.title, paper.abstract, names), kept, paper)
+            made.drops["search session: no query finds an answer"] += 1
+        for number in self._to_expand(query, met, rng):
+            sections = self._graph.sections[number]
+            citing = self._graph.sections_citing(number, query.numbers)
+            kept = [s.name for s in sections if s.name in citing or rng.random() < self._settings.other_sections]
+            paper = self._paper(number)
+            names = [section.name for section in sections]
+            made.counts["expand sessions that lead to answers"] += bool(citing)
+            self._put(query, expand_request(query.question, paper.title, paper.abstract, names), kept, paper, made)
+        return made
 
     def _find(self, text: str, query: LabelledQuery, limit: int) -> list[int]:
         """At most `limit` papers that a search finds, as record numbers, without the source paper."""
-        hidden = self._full_texts.number_of_hidden(query.hidden)
         hits = (hit.number for hit in self._library.hits(text, limit + 1))
-        return [number for number in hits if number != hidden][:limit]
+        return [number for number in hits if number != query.source][:limit]
+
+    def _worth(self, query: LabelledQuery) -> dict[int, float]:
+        """Record number -> worth of the answers and of all else that the source paper cites."""
+        worth: dict[int, float] = dict.fromkeys(self._graph.cited_by(query.source), SAME_SOURCE)
+        for section in self._graph.sections.get(query.source or 0, ()):
+            if section.name == query.section:
+                worth |= dict.fromkeys(section.cited, COMPANION)
+        return worth | dict.fromkeys(query.numbers, 1.0)
+
+    def _companions(self, query: LabelledQuery) -> list[Paper]:
+        """Some papers cited beside the answers."""
+        sections = [s for s in self._graph.sections.get(query.source or 0, ()) if s.name == query.section]
+        numbers = [number for section in sections for number in section.cited if number not in query.numbers]
+        return [self._paper(number) for number in numbers[:_COMPANIONS_READ]]
+
+    def _paper(self, number: int) -> Paper:
+        if number not in self._read:
+            if len(self._read) >= _PAPERS_KEPT:
+                self._read.popitem(last=False)
+            (self._read[number],) = self._library.papers_by_number([number])
+        return self._read[number]
+
+    def _to_expand(self, query: LabelledQuery, hits: Sequence[int], rng: random.Random) -> list[int]:
+        """At most `expand_sessions` papers with full text that a crawl may meet, the source left out.
+
+        All but one that cite an answer, those that the search finds first; else, and last, one that it finds and that
+        cites none: there is nothing to expand for.
+        """
+        limit = self._settings.expand_sessions
+        met = [number for number in hits if number in self._graph.sections]
+        citing = {n for answer in query.numbers for n in self._graph.citing.get(answer, ()) if n != query.source}
+        fruitful = [number for number in met if number in citing]
+        fruitful += rng.sample(sorted(citing.difference(met)), len(citing.difference(met)))
+        barren = [number for number in met if number not in citing]
+        return [*fruitful[: limit - 1], *barren[:1]]
 
     def _put(
-        self, query: LabelledQuery, request: CrawlRequest, arguments: Sequence[str], paper: Paper | None = None
+        self, query: LabelledQuery, request: CrawlRequest, arguments: Sequence[str], paper: Paper | None, made: Made
     ) -> None:
         if len(request.prompt) > _MAX_PROMPT_CHARACTERS:
-            self._build.drop("over-long prompt")
+            made.drops["over-long prompt"] += 1
             return
-        self._build.write(query.split, session_row(query, request, arguments, paper))
-        self._build.counts[f"{request.kind} sessions"] += 1
-        self._build.counts["actions"] += len(arguments)
-        self._build.counts["rows"] += 1
+        made.rows.append(session_row(query, request, arguments, paper))
+        made.counts[f"{request.kind} sessions"] += 1
+        made.counts[f"{request.kind} actions"] += len(arguments)
 
 
 def session_row(
@@ -159,124 +200,84 @@ def session_row(
 # -- search sessions -------------------------------------------------------------------------------------------------
 
 
-def candidate_queries(query: LabelledQuery, limit: int) -> list[str]:
-    """Queries that somebody who reads the question may try, each once, at most `limit`.
+def candidate_queries(
+    query: LabelledQuery,
+    companions: Sequence[Paper],
+    num_papers_with: Callable[[str], int],
+    least_papers: int,
+    limit: int,
+) -> list[str]:
+    """Queries that somebody who reads the question may try, each once, at most `limit`, the rules Crawler's first.
 
-    The rules Crawler's; phrases of the answers' titles that share a word with the question, which is how a model can
-    learn what a field calls its subjects; the question's words as they stand, abbreviations kept; and those without
-    one of the lighter. A whole title is never one.
+    Then the question by its term of art, where it is said in other words; the question's words as they stand,
+    abbreviations kept, and without the lightest; and, which is how a model can learn what a field calls its subjects,
+    terms of the field out of the titles of answers and companions: alone where they share a word with the question,
+    else beside its main phrase where some papers hold both. A whole title is never one. `num_papers_with` says how many
+    papers hold all of some words; terms that fewer than `least_papers` hold are names that one paper coined.
     """
-    question = query.question
-    words = subject_words(spelled_out(question))
-    by_weight = sorted(words, key=common_words().document_frequency, reverse=True)
-    shorter = [" ".join(w for w in words if w != left_out) for left_out in by_weight[:_WORDS_LEFT_OUT]]
-    field = list(_field_words(query, set(stems(" ".join(words)))))[:_FIELD]
+    rules = search_queries(query.question, common_words())
+    if not rules:
+        return []
+    words = subject_words(query.question)
+    asked = set(stems(spelled_out(" ".join(words))))
+    main = rules[2] if len(rules) > 3 else rules[0]  # the heaviest phrase, if the question has one
+    shared = {term: len(asked.intersection(stems(term))) for term in _field_terms(query.answers, companions)}
+    terms = (term for term in shared if shared[term] < len(term.split()) and num_papers_with(term) >= least_papers)
+    alone, beside = tee(terms)
+    near = (term for term in alone if shared[term])
+    joined = (f"{main} {term}" for term in beside if not shared[term])
+    other = (text for text in joined if num_papers_with(text) >= _LEAST_TOGETHER)
+    term_of_art = in_terms_of_art(query.question)
+    lightest = max(words, key=common_words().document_frequency)
     candidates = [
-        *search_queries(question, common_words())[:_RULES],
-        *field,
-        " ".join(subject_words(question)),
-        *shorter,
+        *rules[:_RULES],
+        *(search_queries(term_of_art, common_words())[:1] if term_of_art else ()),
+        *islice(near, _FIELD),
+        *islice(other, _JOINED),
+        " ".join(words),
+        " ".join(word for word in words if word != lightest),
     ]
     titles = {answer.title_key for answer in query.answers}
     return [text for text in dict.fromkeys(candidates) if text and title_key(text) not in titles][:limit]
 
 
-def _field_words(query: LabelledQuery, asked: set[str]) -> Iterator[str]:
-    """Phrases of the answers' titles that share a word with the question and bring another, those of most first."""
-    holders: dict[str, int] = defaultdict(int)
-    for answer in query.answers:
-        for phrase in phrases_of(answer.title):
-            known = asked.intersection(stems(phrase))
-            if known and len(known) < len(phrase.split()):
-                holders[phrase] += 1
-    yield from sorted(holders, key=lambda phrase: (-holders[phrase], len(phrase), phrase))
+def _field_terms(answers: Sequence[Paper], companions: Sequence[Paper]) -> list[str]:
+    """Phrases of several words of the papers' titles, those of most and of answers first."""
+    holders: Counter[str] = Counter()
+    for papers, weight in ((answers, _ANSWER_WEIGHT), (companions, 1)):
+        for paper in papers:
+            for phrase in phrases_of(paper.title):
+                holders[phrase] += weight
+    return sorted(holders, key=lambda phrase: (-holders[phrase], len(phrase), phrase))
 
 
-def best_queries(found: Mapping[str, Sequence[int]], worth: Mapping[int, float], limit: int) -> list[str]:
-    """The queries that find what is of worth at the best cost, the most fruitful first; [] where none does.
+def best_queries(
+    found: Mapping[str, Sequence[int]], worth: Mapping[int, float], answers: Iterable[int], limit: int
+) -> list[str]:
+    """The queries that together find what is of worth at the best cost, the most fruitful first; [] where none does.
 
-    `found`: query -> the papers among its results; `worth`: paper -> its worth, 1 for an answer. Greedy: each time the
-    query whose new papers are worth most, ALPHA each, less SEARCH_COST, the earlier of equals. A query that does not
-    pay is not asked.
+    `found`: query -> papers in order of rank, of which the first RESULTS count; `worth`: paper -> its worth, 1 for an
+    answer. Greedy: each time the query that adds most to what is found, ALPHA a worth, less SEARCH_COST, the earlier of
+    equals. A query that does not pay is not asked.
     """
+    values = {text: _values(numbers, worth, set(answers)) for text, numbers in found.items()}
     chosen: list[str] = []
-    met: set[int] = set()
+    met: dict[int, float] = {}
 
     def gain(text: str) -> float:
-        return ALPHA * sum(worth.get(number, 0.0) for number in set(found[text]) - met) - SEARCH_COST
+        return ALPHA * sum(max(0.0, value - met.get(n, 0.0)) for n, value in values[text].items()) - SEARCH_COST
 
     while len(chosen) < limit and (left := [text for text in found if text not in chosen]):
         best = max(left, key=gain)
         if gain(best) <= 0:
             break
         chosen.append(best)
-        met.update(found[best])
+        for number, value in values[best].items():
+            met[number] = max(value, met.get(number, 0.0))
     return chosen
 
 
-# -- expand sessions -------------------------------------------------------------------------------------------------
-
-
-class FullTexts:
-    """The library's papers with full text: which of their sections cite what. Read once, when first asked."""
-
-    def __init__(self, library: Library) -> None:
-        self._library = library
-        self._read = False
-        self._papers: dict[int, Paper] = {}  # by record number
-        self._citing: dict[str, list[int]] = defaultdict(list)  # title key of what is cited -> who cites it
-        self._numbers: dict[str, int] = {}  # paper's key and title key -> record number
-
-    def numbers_of(self, papers: Sequence[Paper]) -> dict[int, str]:
-        """Record number -> key, of papers that are in the library."""
-        self._open()
-        return {self._numbers[paper.key]: paper.key for paper in papers}
-
-    def companions(self, query: LabelledQuery) -> dict[int, float]:
-        """Record number -> worth of all that the source paper cites, answers among them; {} if it is unknown."""
-        source = self._papers.get(self.number_of_hidden(query.hidden) or -1)
-        worth: dict[int, float] = {}
-        for name, references in references_by_section((source.sections if source else None) or ()).items():
-            for number in filter(None, (self._numbers.get(title_key(r.title)) for r in references)):
-                worth[number] = max(worth.get(number, 0.0), COMPANION if name == query.section else SAME_SOURCE)
-        return worth
-
-    def number_of_hidden(self, names: frozenset[str]) -> int | None:
-        """The record number of the paper with one of these names (title key, arXiv id); None if unknown."""
-        self._open()
-        return next((self._numbers[name] for name in sorted(names) if name in self._numbers), None)
-
-    def to_expand(self, query: LabelledQuery, limit: int, rng: random.Random) -> list[Paper]:
-        """At most `limit` papers with full text that a crawl may meet, the source left out.
-
-        Up to `limit` - 1 that cite an answer, those that the search finds first; else, and last, one that it finds and
-        that cites none: there is nothing to expand for.
-        """
-        self._open()
-        hidden = self.number_of_hidden(query.hidden)
-        hits = self._library.hits(search_queries(query.question, common_words())[0], _MET)
-        met = [hit.number for hit in hits if hit.number in self._papers and hit.number != hidden]
-        citing = {at for answer in query.answers for at in self._citing.get(answer.title_key, ()) if at != hidden}
-        fruitful = [at for at in met if at in citing]
-        fruitful += rng.sample(sorted(citing.difference(met)), len(citing.difference(met)))
-        barren = [at for at in met if at not in citing]
-        return [self._papers[at] for at in [*fruitful[: limit - 1], *barren[:1]]]
-
-    def sections_citing(self, paper: Paper, answers: Sequence[Paper]) -> set[str]:
-        """The names of the paper's sections in which an answer is cited."""
-        wanted = {answer.title_key for answer in answers}
-        cited = references_by_section(paper.sections or ())
-        return {name for name, references in cited.items() if any(title_key(r.title) in wanted for r in references)}
-
-    def _open(self) -> None:
-        if self._read:
-            return
-        sources = {paper.key: paper for paper in self._library if paper.sections}
-        for number, paper in self._library.numbered_papers():
-            self._numbers[paper.key] = number
-            self._numbers[paper.title_key] = number
-            if source := sources.get(paper.key):
-                self._papers[number] = source
-                for key in {title_key(r.title) for s in source.sections or () for r in s.references}:
-                    self._citing[key].append(number)
-        self._read = True
+def _values(numbers: Sequence[int], worth: Mapping[int, float], answers: set[int]) -> dict[int, float]:
+    """What a query's papers are worth by their rank; those worth nothing are left out."""
+    values = {number: worth[number] for number in numbers[:RESULTS] if number in worth}
+    return values | {number: NEAR for number in numbers[RESULTS:NEAR_RESULTS] if number in answers}

@@ -9,7 +9,7 @@ from typing import Any
 
 from pasa.models.base import CrawlRequest, Generator, Sampling
 from pasa.paper import Paper
-from pasa.training_data.build import BadRows, Build
+from pasa.training_data.build import BadRows, Made
 from pasa.training_data.query_writer import WrittenQuery
 from pasa.training_data.sections import ReviewedSection
 
@@ -42,33 +42,33 @@ class LlmWriter:
         self._bad = bad  # replies that cannot be read
         self._sampling = sampling or Sampling(temperature=0.0, max_new_tokens=1024)
 
-    def __call__(self, sections: Sequence[ReviewedSection], build: Build) -> list[list[WrittenQuery]]:
+    def __call__(self, sections: Sequence[ReviewedSection], made: Made) -> list[list[WrittenQuery]]:
         """One list a section, in order. Raises ModelError, and ConfigError for too many unreadable replies."""
         asked = [section for section in sections if section.papers]
         requests = [CrawlRequest("search", "", prompt_of(section)) for section in asked]
         replies = dict(zip(map(id, asked), self._generator.generate(requests, self._sampling), strict=True))
         for reply in replies.values():
-            build.counts["replies"] += 1
-            build.counts["prompt tokens"] += reply.prompt_tokens
-            build.counts["reply tokens"] += reply.reply_tokens
-            build.counts["cost in microdollars"] += round(reply.dollars * _MICRODOLLARS)
+            made.counts["replies"] += 1
+            made.counts["prompt tokens"] += reply.prompt_tokens
+            made.counts["reply tokens"] += reply.reply_tokens
+            made.counts["cost in microdollars"] += round(reply.dollars * _MICRODOLLARS)
         return [
-            self._read(section, replies[id(section)].text, build) if id(section) in replies else []
+            self._read(section, replies[id(section)].text, made) if id(section) in replies else []
             for section in sections
         ]
 
-    def _read(self, section: ReviewedSection, text: str, build: Build) -> list[WrittenQuery]:
+    def _read(self, section: ReviewedSection, text: str, made: Made) -> list[WrittenQuery]:
         try:
             entries = read_entries(text)
         except ValueError as error:
             self._bad.add(f"the reply on {section.name!r} of {section.source.title!r}", str(error))
-            build.drop("reply that cannot be read")
+            made.drops["reply that cannot be read"] += 1
             return []
         queries = []
         for entry in entries:
             query = query_of(entry, section)
             if isinstance(query, str):
-                build.drop(query)
+                made.drops[query] += 1
             else:
                 queries.append(query)
         return queries

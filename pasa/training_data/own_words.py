@@ -33,7 +33,7 @@ _DANGLING = re.compile(
     re.I,
 )
 _OWN_VOICE = re.compile(
-    r"\b(we|our|us|this|these|here|it|its|their|his|paper|above|below|latter|former)\b|[\\${}<>|^_=*]", re.I
+    r"\b(we|our|us|this|these|here|it|its|their|his|paper|above|below|latter|former)\b|[\\${}<>|^_=*`\"“”]", re.I
 )
 
 

@@ -46,15 +46,31 @@ _ANY_NOUN = _words(
     challenges dataset datasets benchmark benchmarks models learning training
     """
 )
-_PREFIXES = frozenset({"non", "pre", "co", "multi", "self", "semi", "anti", "sub", "re", "un", "inter", "intra"})
+# Of these, the ones that say nothing at a phrase's end either: "diagnostic approach".
+_EMPTY_NOUN = _words(
+    """
+    method methods approach approaches technique techniques framework frameworks task tasks problem problems solution
+    solutions study experiment experiments challenge challenges analysis algorithm algorithms
+    """
+)
+_SET_PHRASES = frozenset(
+    {
+        *("shed light", "third party", "monte carlo", "ground truth", "real world", "closed form", "open source"),
+        *("null space", "black box", "upper bound", "lower bound", "upper bounds", "lower bounds", "np hard"),
+        *("open problem", "deep dive", "driving force"),
+    }
+)
+_PREFIXES = frozenset(
+    {"non", "pre", "co", "multi", "self", "semi", "anti", "sub", "re", "un", "inter", "intra", "carlo"}
+)
 _LOOSE_ENDS = re.compile(
-    r"(ed|ly|ive|able|ible|ous|ful|less|ic|al|ary|based|driven|aware|free|level|ize|ise|ular|near)$"
+    r"(ed|ly|ive|able|ible|ous|ful|less|ic|al|ary|based|driven|aware|free|level|ize|ise|ular|near|variant|hoc)$"
 )
 _ING_NOUNS = _words(
     """learning modeling modelling training reasoning processing understanding planning clustering matching tuning
     pruning sampling tracking mapping embedding encoding decoding coding editing rendering ranking prompting smoothing
     splatting forecasting scheduling gaming unlearning parsing captioning grounding routing padding bootstrapping
-    traveling watermarking sensing imaging hashing pooling scaling finetuning pretraining"""
+    proving reranking traveling watermarking sensing imaging hashing pooling scaling finetuning pretraining"""
 )
 
 
@@ -69,9 +85,9 @@ def _phrases(text: str) -> dict[tuple[str, ...], str]:
             if not words[start].begins:
                 continue
             for end in range(start + few, min(start + many, len(run)) + 1):
-                if words[end - 1].ends and _is_subject(words[start:end]):
-                    key = tuple(word.stem for word in words[start:end])
-                    found.setdefault(key, " ".join(run[start:end]))
+                written = " ".join(run[start:end])
+                if words[end - 1].ends and _is_subject(words[start:end]) and written not in _SET_PHRASES:
+                    found.setdefault(tuple(word.stem for word in words[start:end]), written)
     return found
 
 
@@ -79,6 +95,14 @@ def _phrases(text: str) -> dict[tuple[str, ...], str]:
 def phrases_of(title: str) -> list[str]:
     """The phrases of a title that can name a subject, as written there; shorter and longer ones of the same words."""
     return [written for words in _phrases(title).values() if (written := _as_written(words, title))]
+
+
+def phrases_held(text: str) -> dict[tuple[str, ...], str]:
+    """The phrases of a text that can name a subject: stems -> the words, lower case."""
+    return _phrases(text)
+
+
+_GERUND_NEXT = re.compile(r" [a-z]+ing\b", re.I)
 
 
 class _Word(NamedTuple):
@@ -94,6 +118,7 @@ def _word(word: str) -> _Word:
     praise = word in _PRAISE
     begins = not word.endswith("ly") and not word.isdigit() and word not in _ANY_NOUN | _PREFIXES
     ends = not _LOOSE_ENDS.search(word) and not word.isdigit() and len(word) > 1
+    ends = ends and word not in _EMPTY_NOUN
     if word.endswith("ing"):
         begins, ends = begins and word in _ING_NOUNS, word in _ING_NOUNS
     return _Word((stems(word) or [word])[0], word_weight(word), begins and not praise, ends and not praise, praise)
@@ -145,12 +170,27 @@ def _telling(stemmed: tuple[str, ...]) -> float:
 def _as_written(words: str, title: str) -> str | None:
     """The words with the hyphens and capitals of abbreviations that the title gives them.
 
-    None where they are but a part of a hyphenated word: "shot detection" of "few-shot detection".
+    None where they are but a part of a hyphenated word, "shot detection" of "few-shot detection", or lack the noun that
+    they qualify: "automated theorem" of "automated theorem proving".
     """
-    found = re.search(rf"(?<![\w-]){r'[^a-z0-9]+'.join(words.split())}(?![\w-])", title, re.I)
-    if not found:
-        return None
-    return re.sub(r"[A-Za-z]+", lambda m: m[0] if not m[0][1:].islower() and len(m[0]) > 1 else m[0].lower(), found[0])
+    run = words.split()
+    places = _places(title)
+    for at in range(len(places) - len(run) + 1):
+        if all(place[0] == word for place, word in zip(places[at:], run, strict=False)):
+            start, end = places[at][1], places[at + len(run) - 1][2]
+            if "-" not in (title[start - 1 : start], title[end : end + 1]) and not _GERUND_NEXT.match(title, end):
+                return re.sub(r"[A-Za-z]+", _uncapitalised, title[start:end])
+    return None
+
+
+@lru_cache(maxsize=60_000)
+def _places(title: str) -> list[tuple[str, int, int]]:
+    """The title's words, lower case, and where they begin and end."""
+    return [(found[0].lower(), *found.span()) for found in re.finditer(r"[^\W_]+", title)]
+
+
+def _uncapitalised(word: re.Match[str]) -> str:
+    return word[0] if not word[0][1:].islower() and len(word[0]) > 1 else word[0].lower()
 
 
 @lru_cache(maxsize=200_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 from pasa.errors import ConfigError
 from pasa.library import Library
-from pasa.paper import Paper, Reference, parse_arxiv_id, title_key
+from pasa.paper import Paper, Reference, parse_arxiv_id
 from pasa.query import query_from_row
-from pasa.training_data.build import SPLITS, BadRows
+from pasa.training_data.build import SPLITS
 
 MAX_QUESTION_CHARACTERS = 2000
 MAX_BAD_ROWS = 100
+WRITERS_OF_ONE = ("gist", "detail")  # who tell what one paper does
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,13 @@ class LabelledQuery:
 
     question: str
     answers: tuple[Paper, ...]
+    numbers: tuple[int, ...]  # the answers' record numbers, in their order
     unresolved: int  # answers that the library does not hold
     qid: str
     split: str
     section: str  # of the source paper, in which the answers are cited; "" if unknown
     tells_one: bool  # describes what one paper does, so that no other answers it
-    hidden: frozenset[str]  # title key and arXiv id of the source paper, which no crawl may meet; empty if unknown
-
-    def hides(self, paper: Paper) -> bool:
-        return paper.title_key in self.hidden or paper.arxiv_id in self.hidden
+    source: int | None  # record number of the paper it was made from, which no crawl may meet; None if unknown
 
 
 def query_files(folder: Path) -> dict[str, Path]:
@@ -43,34 +41,25 @@ def query_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read_labelled(
-    files: dict[str, Path], library: Library, bad: BadRows, skip: int = 0
-) -> Iterator[LabelledQuery | None]:
-    """One item a line that is not blank, in order: the query, None for a bad row; the first `skip` are not looked at.
+@dataclass(frozen=True, slots=True)
+class QueryLine:
+    """A line of a file of queries that is not blank."""
 
-    Raises ConfigError for a file that cannot be read, and when there are too many bad rows.
-    """
-    passed = 0
+    split: str
+    where: str  # file and line
+    text: bytes
+
+
+def query_lines(files: dict[str, Path]) -> Iterator[QueryLine]:
+    """The lines of all files in order. Raises ConfigError for a file that cannot be read."""
     for split, path in files.items():
         try:
-            with path.open(encoding="utf-8") as lines:
+            with path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
-                    if not line.strip():
-                        continue
-                    passed += 1
-                    if passed > skip:
-                        yield _read(line, f"{path.name}:{number}", split, library, bad)
-        except (OSError, UnicodeDecodeError) as error:
+                    if line.strip():
+                        yield QueryLine(split, f"{path.name}:{number}", line)
+        except OSError as error:
             raise ConfigError(f"cannot read {path} ({error}); build it with scripts/build_queries.py") from error
-
-
-def _read(line: str, where: str, split: str, library: Library, bad: BadRows) -> LabelledQuery | None:
-    try:
-        row = json.loads(line)
-        return labelled(row, where, split, library)
-    except (ConfigError, ValueError, RecursionError) as error:
-        bad.add(where, " ".join(str(error).removeprefix(f"{where}: ").split()))
-        return None
 
 
 def labelled(row: Any, where: str, split: str, library: Library) -> LabelledQuery:
@@ -82,17 +71,20 @@ def labelled(row: Any, where: str, split: str, library: Library) -> LabelledQuer
         raise ConfigError(f"{where}: `answer` holds no title")
     ids = query.answer_ids or (None,) * len(query.answer)
     references = [Reference(title, arxiv_id) for title, arxiv_id in zip(query.answer, ids, strict=True)]
-    found = library.papers_by_reference(references, match="exact")
-    papers = {paper.key: paper for paper in found if paper is not None}
     meta = row.get("source_meta") or {}
-    source = (title_key(str(meta.get("title") or "")), parse_arxiv_id(str(meta.get("arxiv_id") or "")))
+    if not isinstance(meta, dict):
+        raise ConfigError(f"{where}: `source_meta` must be an object")
+    source = Reference(str(meta.get("title") or ""), parse_arxiv_id(str(meta.get("arxiv_id") or "")))
+    *found, source_number = library.numbers_by_reference([*references, source])
+    numbers = tuple(dict.fromkeys(number for number in found if number is not None))
     return LabelledQuery(
         query.text,
-        tuple(papers.values()),
+        tuple(library.papers_by_number(numbers)),
+        numbers,
         found.count(None),
         query.qid,
         split,
         str(meta.get("section") or ""),
         row.get("writer") == "detail",
-        frozenset(part for part in source if part),
+        source_number,
     )

@@ -1,39 +1,69 @@
 """Queries without a language model: from what sections are called and what the papers cited there have in common.
 
-Pure. Four kinds, in AutoScholarQuery's manner:
+Pure. In AutoScholarQuery's manner, named by what they are made from:
 
 - heading: the topic of a Related Work subsection; answered by all papers cited there;
+- topic: the heading under which other papers cite some of a section's papers; answered by these;
 - phrase: words that several papers of a section share and that one of their titles holds; answered by those papers;
-- aspect: such words within a subsection's topic;
-- detail: what one cited paper says that it does, without its name; answered by that paper.
+- theme: words of the citing paper's own title and abstract; answered by the papers of a section that hold them all;
+- aspect: two of these subjects together; answered by what both have in common;
+- gist: what one cited paper is for or does, told in short; answered by that paper;
+- detail: the same as its abstract tells it, without its name.
+
+Subjects are said in other words where pasa/training_data/restate.py knows some; details are a small part, for they
+copy what a search by words finds at once.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import combinations
 from typing import Literal
 
-from pasa.models.abbreviations import common_abbreviations, spelled_out
+from pasa.models.abbreviations import spelled_out
 from pasa.models.text import stems
 from pasa.paper import Paper, title_key
+from pasa.training_data.coverage import coverage, question_weights, stems_held
 from pasa.training_data.own_words import own_words
-from pasa.training_data.phrases import LEAST_WORD_WEIGHT, shared_phrases, word_weight
-from pasa.training_data.question_forms import detail_question, topic_question
-from pasa.training_data.sections import ReviewedSection, is_review
+from pasa.training_data.phrases import LEAST_WORD_WEIGHT, phrases_held, phrases_of, shared_phrases, word_weight
+from pasa.training_data.question_forms import detail_question, gist_question, topic_question
+from pasa.training_data.restate import abbreviated, restated
+from pasa.training_data.sections import ReviewedSection
 
-QueryKind = Literal["heading", "phrase", "aspect", "detail", "llm"]
+QueryKind = Literal["heading", "topic", "phrase", "theme", "aspect", "gist", "detail", "llm"]
 
 MAX_ANSWERS = 20  # of a query; a section that cites more is too broad to be one topic
-DETAILS_A_SECTION = 3
-ASPECT_SHARE = 0.5  # of the phrases of a section with a topic that are asked for within that topic
-ASPECT_JOINTS = ("in", "in the context of", "and")
-ABBREVIATED_SHARE = 0.4  # of the questions that could say "RL" for "reinforcement learning"
-_LONG_FORM_WORDS = 6
+TOPICS_A_SECTION = 2
+THEMES_A_SECTION = 2
+ASPECTS_A_SECTION = 2
+GISTS_A_SECTION = 2
+DETAIL_SHARE = 0.25  # of the sections, in which one paper is asked for by what its abstract says
+ON_TOPIC = 0.6  # of a topic's words, by weight, that a paper must hold which others cite under it
+THEME_MOST_OF_SECTION = 0.5  # of its papers; what more of them hold separates nothing
+ASPECT_JOINTS = ("for", "in", "in the context of", "and", "with")
+_ABSTRACT_CHARACTERS = 700
+_NO_NAME = re.compile(r"(?:ing|ed|ions?|ity|ities|ments?|ness|ance|ence)$")
+_VERBS = {
+    "accelerate": "accelerating",
+    "adapt": "adapting",
+    "align": "aligning",
+    "compress": "compressing",
+    "enhance": "enhancing",
+    "evaluate": "evaluating",
+    "generate": "generating",
+    "improve": "improving",
+    "learn": "learning",
+    "mitigate": "mitigating",
+    "optimize": "optimizing",
+    "predict": "predicting",
+    "reduce": "reducing",
+    "scale": "scaling",
+    "train": "training",
+    "understand": "understanding",
+}
 _IN_PARENTHESES = re.compile(r"\s*\([^)]*\)")
 
 
@@ -47,37 +77,108 @@ class WrittenQuery:
     writer: QueryKind
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Something that can be asked for, and the papers that answer."""
+
+    words: str
+    answers: tuple[Paper, ...]
+    kind: QueryKind
+
+
 def write_queries(section: ReviewedSection, rng: random.Random) -> list[WrittenQuery]:
     """The queries of one section, in a fixed order for the same `rng`; [] where nothing good can be asked."""
     papers = tuple(paper for paper in section.papers if paper.abstract)
-    name = section.name
-    topic = natural_case(_IN_PARENTHESES.sub("", section.topic), papers) if section.topic else None
+    subjects = _subjects(section, papers, rng)
+    found = [*subjects, *_aspects(subjects, rng)]
+    queries = [
+        WrittenQuery(
+            topic_question(abbreviated(restated(subject.words, rng), rng), len(subject.answers), rng),
+            subject.answers,
+            section.name,
+            subject.kind,
+        )
+        for subject in found
+        if 1 <= len(subject.answers) <= MAX_ANSWERS
+    ]
+    queries += _of_one_paper(papers, section.name, rng)
+    return [query for query in queries if not names_an_answer(query)]
+
+
+def _subjects(section: ReviewedSection, papers: Sequence[Paper], rng: random.Random) -> list[_Subject]:
+    """What the section's papers can be asked for by, no two in the same words."""
+    found: list[_Subject] = []
+    if section.topic:
+        topic = natural_case(_IN_PARENTHESES.sub("", section.topic), papers)
+        found.append(_Subject(topic, on_topic(topic, papers), "heading"))
+    known = frozenset(section.papers).intersection(papers)
+    more = [
+        *_topics(section, known, rng),
+        *(_Subject(words, answers, "phrase") for words, answers in shared_phrases(papers)),
+        *_themes(section.source, papers),
+    ]
+    for subject in more:
+        if not any(_overlap(subject.words, other.words) for other in found):
+            found.append(subject)
+    return found
+
+
+def _topics(section: ReviewedSection, known: frozenset[Paper], rng: random.Random) -> list[_Subject]:
+    """Topics that other papers have for papers of this section, for several rather than for one."""
+    found = []
+    for topic, places in section.elsewhere:
+        weights = question_weights(topic)
+        cited = [paper for at in places if (paper := section.papers[at]) in known]
+        answers = tuple(paper for paper in cited if coverage(weights, paper) >= ON_TOPIC)
+        if answers:
+            words = natural_case(_IN_PARENTHESES.sub("", topic), answers)
+            found.append(_Subject(words, answers, "topic"))
+    rng.shuffle(found)
+    return sorted(found, key=lambda subject: -min(len(subject.answers), 2))[:TOPICS_A_SECTION]
+
+
+def _themes(source: Paper, papers: Sequence[Paper]) -> list[_Subject]:
+    """The most telling words of the citing paper's own that some of the papers hold: of its abstract, several."""
+    most = max(1, int(THEME_MOST_OF_SECTION * len(papers)))
+    in_title = {written.lower() for written in phrases_of(source.title)}
+    found = []
+    for stemmed, words in phrases_held(f"{source.title}. {source.abstract[:_ABSTRACT_CHARACTERS]}").items():
+        answers = tuple(paper for paper in papers if stems_held(paper).issuperset(stemmed))
+        spoken = len(answers) > 1 and any(stemmed in phrases_held(paper.abstract) for paper in answers)
+        if 1 <= len(answers) <= most and (spoken or words in in_title):
+            found.append((-sum(map(word_weight, stemmed)) * len(answers) ** 0.5, words, answers))
+    return [_Subject(words, answers, "theme") for _, words, answers in sorted(found)[:THEMES_A_SECTION]]
+
+
+def _aspects(subjects: Sequence[_Subject], rng: random.Random) -> list[_Subject]:
+    """Pairs of subjects that some papers have in common, of which one does not imply the other."""
+    found = []
+    for one, other in combinations(subjects, 2):
+        both = tuple(paper for paper in one.answers if paper in other.answers)
+        if both and len(both) < max(len(one.answers), len(other.answers)):
+            found.append(_Subject(f"{other.words} {rng.choice(ASPECT_JOINTS)} {one.words}", both, "aspect"))
+    return rng.sample(found, min(ASPECTS_A_SECTION, len(found)))
+
+
+def _of_one_paper(papers: Sequence[Paper], section: str, rng: random.Random) -> list[WrittenQuery]:
+    """Questions for single papers, drawn at random, by what they say that they do."""
     found: list[WrittenQuery] = []
-    answers = on_topic(topic, papers) if topic else ()
-    if topic and 1 <= len(answers) <= MAX_ANSWERS:
-        question = topic_question(abbreviated(topic, rng), len(answers), rng)
-        found.append(WrittenQuery(question, answers, name, "heading"))
-    for phrase, answers in shared_phrases(papers):
-        within = topic and rng.random() < ASPECT_SHARE and not _overlap(phrase, topic)
-        kind: QueryKind = "aspect" if within else "phrase"
-        subject = f"{phrase} {rng.choice(ASPECT_JOINTS)} {topic}" if within else phrase
-        question = topic_question(abbreviated(subject, rng), len(answers), rng)
-        found.append(WrittenQuery(question, answers, name, kind))
-    most = min(DETAILS_A_SECTION, max(len(found), 1 if is_review(name) else 0))
-    for paper, (verb, clause) in _details(papers, most, rng):
-        question = detail_question(verb, abbreviated(clause, rng), rng)
-        found.append(WrittenQuery(question, (paper,), name, "detail"))
-    return [query for query in found if not names_an_answer(query)]
-
-
-def _details(papers: Sequence[Paper], most: int, rng: random.Random) -> list[tuple[Paper, tuple[str, str]]]:
-    """At most so many papers, drawn at random, with what they say that they do."""
-    found: list[tuple[Paper, tuple[str, str]]] = []
+    details = int(rng.random() < DETAIL_SHARE)
+    gists = GISTS_A_SECTION
     for paper in rng.sample(papers, len(papers)):
-        if len(found) == most:
+        if not details + gists:
             break
-        if clause := own_words(paper):
-            found.append((paper, clause))
+        if not (told := own_words(paper)):
+            continue
+        verb, clause = told
+        if gists and (question := gist_question(clause, rng)):
+            found.append(WrittenQuery(question, (paper,), section, "gist"))
+            gists -= 1
+        elif details:
+            found.append(
+                WrittenQuery(detail_question(verb, abbreviated(clause, rng), rng), (paper,), section, "detail")
+            )
+            details -= 1
     return found
 
 
@@ -96,7 +197,7 @@ def _overlap(phrase: str, topic: str) -> bool:
 def on_topic(topic: str, papers: Sequence[Paper]) -> tuple[Paper, ...]:
     """The papers that share a telling word with the topic: the others are cited there for what they lend to it."""
     words = {stem for stem in stems(spelled_out(topic)) if word_weight(stem) >= LEAST_WORD_WEIGHT}
-    return tuple(paper for paper in papers if not words.isdisjoint(_stems_of(f"{paper.title} {paper.abstract}")))
+    return tuple(paper for paper in papers if not words.isdisjoint(stems_held(paper)))
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -105,39 +206,17 @@ def on_topic(topic: str, papers: Sequence[Paper]) -> tuple[Paper, ...]:
 def natural_case(heading: str, papers: Iterable[Paper]) -> str:
     """The heading as it would stand in a sentence: Title Case goes, names and abbreviations stay.
 
-    A capitalised word stays where the papers' abstracts know it only with its capital ("Bayesian", "Mamba").
+    A capitalised word stays where the papers' abstracts know it only with its capital ("Bayesian", "Mamba"); words with
+    an ending that names do not have go. "Improve CLIP" becomes "improving CLIP".
     """
     running = " ".join(paper.abstract for paper in papers)
     known = set(re.findall(r"[A-Za-z]+", running))
 
     def lowered(match: re.Match[str]) -> str:
         word = match[0]
-        is_name = word in known and word.lower() not in known
+        is_name = word in known and word.lower() not in known and not _NO_NAME.search(word)
         return word if is_name or not word[1:].islower() else word.lower()
 
-    return re.sub(r"[A-Za-z]+", lowered, heading)
-
-
-def abbreviated(text: str, rng: random.Random) -> str:
-    """The text, at times with one of its long forms abbreviated: people ask for "RL", papers spell it out."""
-    words = text.lower().split()
-    runs = (words[at : at + size] for at in range(len(words)) for size in range(2, _LONG_FORM_WORDS + 1))
-    known = {long for run in runs for long in (" ".join(run), " ".join(run).removesuffix("s")) if long in _long_forms()}
-    if not known or rng.random() > ABBREVIATED_SHARE:
-        return text
-    long = max(known, key=lambda form: (len(form), form))
-    return re.sub(rf"\b{re.escape(long)}(s?)\b", lambda m: _long_forms()[long] + m[1], text, count=1, flags=re.I)
-
-
-@lru_cache(maxsize=1)
-def _long_forms() -> dict[str, str]:
-    """Long form -> its abbreviation, where there is but one."""
-    shorts: dict[str, list[str]] = defaultdict(list)
-    for short, long in common_abbreviations().items():
-        shorts[long].append(short)
-    return {long: short[0] for long, short in shorts.items() if len(short) == 1 and " " in long}
-
-
-@lru_cache(maxsize=30_000)
-def _stems_of(text: str) -> frozenset[str]:
-    return frozenset(stems(text))
+    text = re.sub(r"[A-Za-z]+", lowered, heading)
+    first = text.split(" ", 1)[0]
+    return _VERBS[first] + text[len(first) :] if first in _VERBS else text

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal
 
 from pasa.library import Library
 from pasa.models.term_statistics import common_words, inverse_document_frequency
 from pasa.models.text import subject_words
-from pasa.paper import Paper, references_by_section
+from pasa.paper import Paper
+from pasa.training_data.citation_graph import CitationGraph, CitingSection
 
 SectionChoice = Literal["review", "all"]
 
@@ -28,13 +28,13 @@ _GENERIC_WORDS = (
     r"preliminar\w*|methods?|methodology|overview|motivations?|discussions?|conclusions?|appendix|and|our|the|on|of|in|"
     r"to|for|additional|extended|further|more|other|with|connections?|comparisons?|problem|setup|notations?|"
     r"definitions?|details?|formulation|statement|remarks?|summary|general|recent|advances?|progress|developments?|"
-    r"between|state|art|analysis|foundations?"
+    r"between|state|art|analysis|foundations?|about|towards?|setting"
 )
 _GENERIC_LEAD = re.compile(rf"(?:[\W_\d]*\b(?:{_GENERIC_WORDS})\b)+[\W_]*", re.I)
+_ASKS = re.compile(r"^(which|what|how|why|when|where|do|does|is|are|can)\b|\?", re.I)  # no subject to ask for
 _TOPIC_SUBJECT_WORDS = (1, 9)
 _MIN_TOPIC_LETTERS = 6
 _LEAST_TOPIC_WEIGHT = 2.9  # nats, of its rarest word; "training methods" names no topic
-SOURCES_AT_ONCE = 32  # whose references are looked up in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class ReviewedSection:
     topic: str | None  # what the heading says the section is about; None for a bare "Related Work"
     papers: tuple[Paper, ...]
     unresolved: int = 0  # references that the library does not know
+    elsewhere: tuple[tuple[str, tuple[int, ...]], ...] = ()  # topics other papers cite them under, places in `papers`
 
 
 def is_review(name: str) -> bool:
@@ -58,44 +59,72 @@ def topic_of_heading(name: str) -> str | None:
 
     "Related Work Video Generation" gives "Video Generation"; "Background: Estimating CBS" gives "Estimating CBS".
     """
-    topic = " ".join(html.unescape(name).split())
+    topic = re.sub(r"(?<=\w)- ", "-", " ".join(html.unescape(name).split()))  # as PDFs break words
     if lead := _GENERIC_LEAD.match(topic):
         topic = topic[lead.end() :]
-    topic = topic.strip(" .,:;&-–—")
+    topic = topic.split(":", 1)[-1].strip(" .,:;&-–—")
     few, many = _TOPIC_SUBJECT_WORDS
     words = [word for word in subject_words(topic) if not re.fullmatch(_GENERIC_WORDS, word)]
     if not few <= len(words) <= many or sum(map(str.isalpha, topic)) < _MIN_TOPIC_LETTERS:
         return None
     if max(inverse_document_frequency(common_words(), word) for word in words) < _LEAST_TOPIC_WEIGHT:
         return None
-    return None if _REVIEW.search(topic) else topic
+    return None if _REVIEW.search(topic) or _ASKS.search(topic) else topic
 
 
-def sources_with_reviews(library: Library, choice: SectionChoice = "review") -> Iterator[Paper]:
-    """The papers of the library with a section to write queries from, in the library's order."""
-    for paper in library:
-        if any(section.references and (choice == "all" or is_review(section.name)) for section in paper.sections or ()):
-            yield paper
+def sources_with_reviews(graph: CitationGraph, choice: SectionChoice = "review") -> list[int]:
+    """The record numbers of the papers with a section to write queries from, in the library's order."""
+    return [source for source, sections in graph.sections.items() if any(_is_chosen(s, choice) for s in sections)]
 
 
-def reviewed_sections(
-    library: Library, sources: Iterable[Paper], choice: SectionChoice = "review"
-) -> Iterator[tuple[Paper, list[ReviewedSection]]]:
-    """Each source and its sections with the papers that they cite; references are resolved by id and exact title."""
-    pending = iter(sources)
-    while batch := list(islice(pending, SOURCES_AT_ONCE)):
-        chosen = [
-            (source, name, references)
-            for source in batch
-            for name, references in references_by_section(source.sections or ()).items()
-            if references and (choice == "all" or is_review(name))
+def _is_chosen(section: CitingSection, choice: SectionChoice) -> bool:
+    return bool(section.cited or section.unknown) and (choice == "all" or is_review(section.name))
+
+
+class SectionReader:
+    """Reads the sections that queries are written from, with the papers they cite."""
+
+    def __init__(self, library: Library, graph: CitationGraph, choice: SectionChoice = "review") -> None:
+        self._library = library
+        self._graph = graph
+        self._choice = choice
+        self._topics = _topics(graph)
+
+    def read(self, sources: Sequence[int]) -> list[tuple[Paper, list[ReviewedSection]]]:
+        """Each source and its sections, in order."""
+        chosen = {
+            source: [section for section in self._graph.sections[source] if _is_chosen(section, self._choice)]
+            for source in sources
+        }
+        numbers = dict.fromkeys([*sources, *(n for found in chosen.values() for s in found for n in s.cited)])
+        papers = dict(zip(numbers, self._library.papers_by_number(numbers), strict=True))
+        return [
+            (papers[source], [self._reviewed(source, section, papers) for section in sections])
+            for source, sections in chosen.items()
         ]
-        found = iter(library.papers_by_reference([r for *_, refs in chosen for r in refs], match="exact"))
-        sections: dict[str, list[ReviewedSection]] = {source.key: [] for source in batch}
-        for source, name, references in chosen:
-            papers = list(islice(found, len(references)))
-            known = {paper.key: paper for paper in papers if paper is not None and paper.key != source.key}
-            topic = topic_of_heading(name) if is_review(name) else None
-            missing = Counter(paper is None for paper in papers)[True]
-            sections[source.key].append(ReviewedSection(source, name, topic, tuple(known.values()), missing))
-        yield from ((source, sections[source.key]) for source in batch)
+
+    def _reviewed(self, source: int, section: CitingSection, papers: Mapping[int, Paper]) -> ReviewedSection:
+        topic = topic_of_heading(section.name) if is_review(section.name) else None
+        cited = tuple(papers[number] for number in section.cited)
+        return ReviewedSection(
+            papers[source], section.name, topic, cited, section.unknown, self._elsewhere(source, section)
+        )
+
+    def _elsewhere(self, source: int, section: CitingSection) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Topics under which other papers cite some of the section's: (topic, their places among its papers)."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for at, number in enumerate(section.cited):
+            for topic in dict.fromkeys(topic for topic, by in self._topics.get(number, ()) if by != source):
+                found[topic].append(at)
+        return tuple((topic, tuple(places)) for topic, places in found.items())
+
+
+def _topics(graph: CitationGraph) -> dict[int, list[tuple[str, int]]]:
+    """Paper -> the topics that review sections have by their headings and that it is cited under, and by whom."""
+    topics: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for source, sections in graph.sections.items():
+        for section in sections:
+            if is_review(section.name) and (topic := topic_of_heading(section.name)):
+                for number in section.cited:
+                    topics[number].append((topic, source))
+    return topics

@@ -19,27 +19,25 @@ A hard negative is a hit that holds some of the question's telling words; those 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pasa.evaluation.metrics import SELECT_THRESHOLD
 from pasa.library import Library
-from pasa.models.abbreviations import spelled_out
 from pasa.models.base import Scorer
 from pasa.models.rules_crawler import search_queries
 from pasa.models.term_statistics import common_words
-from pasa.models.text import stems, subject_words
 from pasa.paper import Paper
 from pasa.prompts import select_request
-from pasa.training_data.build import BadRows, Build, Row, file_checksum, rng_of, tell_stderr
-from pasa.training_data.cited import Citations
+from pasa.training_data.build import Build, Made, Row, rng_of
+from pasa.training_data.by_query import build_by_query
+from pasa.training_data.citation_graph import CitationGraph
+from pasa.training_data.coverage import coverage, question_weights
 from pasa.training_data.judges import Verdict
-from pasa.training_data.phrases import word_weight
-from pasa.training_data.query_rows import MAX_BAD_ROWS, LabelledQuery, query_files, read_labelled
+from pasa.training_data.query_rows import MAX_BAD_ROWS, LabelledQuery
 
 NegativeKind = Literal["search", "cited", "elsewhere"]
 
@@ -75,89 +73,79 @@ def build_pairs(
     selector: Scorer | None = None,
     fresh: bool = False,
     progress: Callable[[Build], None] = lambda build: None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Writes the pairs for a folder of queries into `folder` and gives the manifest.
 
     `verdicts`, by (qid, title key): judges' decisions (pasa/training_data/judges.py), which overrule the labels; their
-    reasons follow the decision. Raises ConfigError.
+    reasons follow the decision. A `selector` works in this process alone. Raises ConfigError.
     """
-    started = time.monotonic()
-    files = query_files(queries)
-    sources = {
-        "library": {"papers": library.info().papers, "built": library.info().built},
-        "queries": {path.name: file_checksum(path) for path in files.values()},
+    recorded = {
+        "coverage": [HARD_COVERAGE, SELECTED_COVERAGE, SELECTED_COVERAGE_OF_ONE],
         "verdicts": len(verdicts or {}),
         "selector": selector.name if selector else None,
     }
-    with Build(
-        folder,
-        {**asdict(settings), "coverage": [HARD_COVERAGE, SELECTED_COVERAGE, SELECTED_COVERAGE_OF_ONE], **sources},
-        fresh,
-    ) as build:
-        pairs = _Pairs(library, build, settings, verdicts or {}, selector)
-        bad = BadRows(settings.max_bad_rows, tell_stderr)
-        for query in read_labelled(files, library, bad, skip=build.units):
-            if query is None:
-                build.drop("bad row")
-            else:
-                pairs.write(query)
-            build.done()
-            progress(build)
-        return build.finish("build_sft_selector", sources, time.monotonic() - started)
+    maker = partial(_Pairs, CitationGraph.read(library), settings, verdicts or {}, selector)
+    workers = 1 if selector else workers
+    return build_by_query(
+        "build_sft_selector", library, queries, folder, settings, maker, recorded, fresh, progress, workers
+    )
 
 
 class _Pairs:
-    """Writes the pairs of one query after the other."""
+    """Makes the pairs of one query after the other."""
 
     def __init__(
         self,
-        library: Library,
-        build: Build,
+        graph: CitationGraph,
         settings: PairSettings,
         verdicts: Mapping[tuple[str, str], Verdict],
         selector: Scorer | None,
+        library: Library,
     ) -> None:
-        self._library = library
-        self._build = build
+        self._graph = graph
         self._settings = settings
         self._verdicts = verdicts
         self._selector = selector
-        self._citations = Citations(library)
+        self._library = library
 
-    def write(self, query: LabelledQuery) -> None:
-        build, settings = self._build, self._settings
-        build.drop("answer not in the library", query.unresolved)
+    def __call__(self, query: LabelledQuery) -> Made:
+        settings, made = self._settings, Made()
         rng = rng_of(settings.seed, query.qid, query.question)
         answers = rng.sample(query.answers, min(settings.positives, len(query.answers)))
-        rows = [row for paper in answers if (row := self._row(query, paper, True, None))]
+        rows = [row for paper in answers if (row := self._row(query, paper, True, None, made))]
         wanted = round(settings.negatives_per_positive * len(rows) + rng.random() - 0.5)  # right on average
-        for kind, paper in self._not_selected(query, list(self._negatives(query, wanted, rng))):
-            if row := self._row(query, paper, False, kind):
+        for kind, paper in self._not_selected(query, list(self._negatives(query, wanted, rng, made)), made):
+            if row := self._row(query, paper, False, kind, made):
                 rows.append(row)
         rng.shuffle(rows)
         for row in rows:
-            build.write(query.split, row)
             decision = row["messages"][1]["content"].split("\n")[0]
-            build.counts[f"{decision} pairs"] += 1
-            build.counts["rows"] += 1
+            made.counts[f"{decision} pairs"] += 1
             if row["negative"]:
-                build.counts[f"negatives by {row['negative']}"] += 1
+                made.counts[f"negatives by {row['negative']}"] += 1
+        made.rows = rows
+        return made
 
-    def _row(self, query: LabelledQuery, paper: Paper, is_answer: bool, kind: NegativeKind | None) -> Row | None:
+    def _row(
+        self, query: LabelledQuery, paper: Paper, is_answer: bool, kind: NegativeKind | None, made: Made
+    ) -> Row | None:
         verdict = self._verdicts.get((query.qid, paper.title_key))
         if verdict is not None and verdict.is_answer != is_answer:
-            self._build.drop("judges disagree with the label")
+            made.drops["judges disagree with the label"] += 1
             return None
         prompt = select_request(query.question, paper.title, paper.abstract).prompt
         if not paper.abstract.strip():
-            self._build.drop("paper without abstract")
+            made.drops["paper without abstract"] += 1
             return None
         if len(prompt) > MAX_PROMPT_CHARACTERS:
-            self._build.drop("over-long prompt")
+            made.drops["over-long prompt"] += 1
             return None
         return pair_row(query, paper, prompt, is_answer, kind, verdict.reason if verdict else "")
 
-    def _negatives(self, query: LabelledQuery, wanted: int, rng: random.Random) -> Iterator[tuple[NegativeKind, Paper]]:
+    def _negatives(
+        self, query: LabelledQuery, wanted: int, rng: random.Random, made: Made
+    ) -> Iterator[tuple[NegativeKind, Paper]]:
         """At most `wanted` papers; where one kind runs out, hits of the search stand in."""
         if wanted <= 0:
             return
@@ -165,22 +153,31 @@ class _Pairs:
         shares = (settings.search_share, settings.cited_share, 1 - settings.search_share - settings.cited_share)
         kinds = rng.choices(_KINDS, shares, k=wanted)
         hits = self._hits(query, rng)
-        refused = {paper.key for paper in query.answers} | self._citations.keys_cited_by(query.hidden)
+        refused = {*query.numbers, *self._graph.cited_by(query.source), query.source}
         words = question_weights(query.question)
         selected = SELECTED_COVERAGE_OF_ONE if query.tells_one else SELECTED_COVERAGE
-        looked_at = self._library.papers_by_number(hits[: _LOOKED_AT_PER_NEGATIVE * wanted])
-        pools: dict[NegativeKind, Iterator[Paper]] = {
+        looked_at = self._read(hits[: _LOOKED_AT_PER_NEGATIVE * wanted])
+        pools: dict[NegativeKind, Iterator[tuple[int, Paper]]] = {
             "search": iter(_hard_first(words, selected, looked_at)),
-            "cited": self._citations.papers_cited_by(hits, _CITING_HITS, rng),
-            "elsewhere": self._citations.anywhere(rng),
+            "cited": self._each(self._graph.cited_by_many(hits, _CITING_HITS, rng), refused),
+            "elsewhere": self._each(self._graph.cited_anywhere(rng), refused),
         }
         for kind in kinds:
             for drawn in dict.fromkeys((kind, "search", "elsewhere")):
-                paper = next((p for p in pools[drawn] if self._is_negative(query, p, words, selected, refused)), None)
-                if paper is not None:
-                    refused.add(paper.key)
-                    yield drawn, paper
+                found = next((p for p in pools[drawn] if _is_negative(p, words, selected, refused, made)), None)
+                if found is not None:
+                    refused.add(found[0])
+                    yield drawn, found[1]
                     break
+
+    def _read(self, numbers: Sequence[int]) -> list[tuple[int, Paper]]:
+        return list(zip(numbers, self._library.papers_by_number(numbers), strict=True))
+
+    def _each(self, numbers: Iterator[int], refused: set[int | None]) -> Iterator[tuple[int, Paper]]:
+        """The papers one by one, as they are wanted; those refused are not read."""
+        for number in numbers:
+            if number not in refused:
+                yield from self._read([number])
 
     def _hits(self, query: LabelledQuery, rng: random.Random) -> list[int]:
         """What the rules Crawler's first queries find, as record numbers, in random order."""
@@ -190,47 +187,34 @@ class _Pairs:
         return rng.sample(list(numbers), len(numbers))
 
     def _not_selected(
-        self, query: LabelledQuery, drawn: list[tuple[NegativeKind, Paper]]
+        self, query: LabelledQuery, drawn: list[tuple[NegativeKind, Paper]], made: Made
     ) -> list[tuple[NegativeKind, Paper]]:
         """Those that the Selector does not select; all where there is none, or where one paper alone can be right."""
         if self._selector is None or query.tells_one or not drawn:
             return drawn
         scores = self._selector.score([select_request(query.question, p.title, p.abstract) for _, p in drawn])
         kept = [pair for pair, score in zip(drawn, scores, strict=True) if score <= SELECT_THRESHOLD]
-        self._build.drop("selected by the Selector, not labelled", len(drawn) - len(kept))
+        made.drops["selected by the Selector, not labelled"] += len(drawn) - len(kept)
         return kept
 
-    def _is_negative(
-        self, query: LabelledQuery, paper: Paper, words: dict[str, float], selected: float, refused: set[str]
-    ) -> bool:
-        if paper.key in refused or query.hides(paper):
-            return False
-        if coverage(words, paper) >= selected:
-            self._build.drop("would be selected, not labelled")
-            return False
-        return True
+
+def _is_negative(
+    found: tuple[int, Paper], words: Mapping[str, float], selected: float, refused: set[int | None], made: Made
+) -> bool:
+    number, paper = found
+    if number in refused:
+        return False
+    if coverage(words, paper) >= selected:
+        made.drops["would be selected, not labelled"] += 1
+        return False
+    return True
 
 
-def _hard_first(words: dict[str, float], selected: float, papers: Sequence[Paper]) -> list[Paper]:
+def _hard_first(
+    words: Mapping[str, float], selected: float, papers: Sequence[tuple[int, Paper]]
+) -> list[tuple[int, Paper]]:
     """The papers, those that hold some of the question first."""
-    return sorted(papers, key=lambda paper: not HARD_COVERAGE <= coverage(words, paper) < selected)
-
-
-def question_weights(question: str) -> dict[str, float]:
-    """The question's subject words, stemmed and spelled out, and how much each says (nats)."""
-    return {stem: word_weight(word) for word in subject_words(spelled_out(question)) for stem in stems(word)[:1]}
-
-
-def coverage(words: Mapping[str, float], paper: Paper) -> float:
-    """The share of the question's words, by weight, that the paper's title or abstract holds; in [0, 1]."""
-    held = _stems(f"{paper.title} {paper.abstract}")
-    total = sum(words.values())
-    return sum(weight for word, weight in words.items() if word in held) / total if total else 0.0
-
-
-@lru_cache(maxsize=50_000)
-def _stems(text: str) -> frozenset[str]:
-    return frozenset(stems(text))
+    return sorted(papers, key=lambda paper: not HARD_COVERAGE <= coverage(words, paper[1]) < selected)
 
 
 def pair_row(

@@ -31,7 +31,20 @@ def rows_of(folder):
 
 
 def build(library, folder, writer=None, **more):
-    return build_queries(library, folder, QuerySettings(), writer or offline_writer(0), **more)
+    settings = QuerySettings(max_alike=SOURCES)  # all sources cite the same
+    return build_queries(library, folder, settings, writer or offline_writer(0), **more)
+
+
+def test_the_same_answers_are_asked_for_twice_at_most(library, tmp_path):
+    manifest = build_queries(library, tmp_path, QuerySettings(), offline_writer(0))
+    answers = [tuple(row["answer"]) for row in rows_of(tmp_path)]
+    assert max(map(answers.count, answers)) == 2
+    assert manifest["drops"]["answers asked for before"] > 0
+
+
+def test_any_number_of_workers_writes_the_same(library, tmp_path):
+    alone, two = build(library, tmp_path / "alone"), build(library, tmp_path / "two", workers=2)
+    assert {**two, "built": "", "seconds": 0} == {**alone, "built": "", "seconds": 0}
 
 
 def test_every_answer_is_a_paper_of_the_library_and_never_the_source(library, tmp_path):
@@ -118,7 +131,7 @@ def test_an_interrupted_build_goes_on_to_the_same_files(library, tmp_path, monke
         build(library, tmp_path / "cut", stopping_writer(4))
     assert not (tmp_path / "cut" / "train.jsonl").exists()
     went_on = build(library, tmp_path / "cut")
-    assert went_on["went_on_after_units"] == 15
+    assert went_on["went_on_after_units"] == 16
     for key in ("files", "counts", "drops", "units"):
         assert went_on[key] == whole[key]
     assert not list((tmp_path / "cut").glob("*.part"))
