@@ -258,7 +258,8 @@ class Crawl:
         read = await self._read_one(layer, node, page)
         drafts = [read] if read else []
         if citing:
-            found = self._heard_of(self._enough(await wait_shared(citing)), CITED_BY, check_date=True)
+            citing_papers = self._enough(await wait_shared(citing))
+            found = self._heard_of(citing_papers, CITED_BY, check_date=True, parent=node.paper.title)
             drafts.append(Draft(node, "Expand", [Branch(CITED_BY, found)]))
         return drafts
 
@@ -298,21 +299,22 @@ class Crawl:
         self._shared.stats.papers_expanded += 1
         self._emit(ActionsTaken(layer, node.paper.title, tuple(m.argument for m in parsed.moves)))
         cited = references_by_section(sections)
-        found = await each([self._cited_papers(cited[m.argument], m.argument) for m in parsed.moves])
+        title = node.paper.title
+        found = await each([self._cited_papers(cited[m.argument], m.argument, title) for m in parsed.moves])
         branches = [Branch(move.argument, papers) for move, papers in zip(parsed.moves, found, strict=True)]
         return Draft(node, "Expand", branches, Said(request, reply, parsed, parsed.moves))
 
-    async def _cited_papers(self, references: Sequence[Reference], section: str) -> list[Found]:
+    async def _cited_papers(self, references: Sequence[Reference], section: str, title: str) -> list[Found]:
         papers = await each([wait_shared(self._look_ups.reference(reference)) for reference in references])
         found = [Found(p, r.title or p.title) for r, p in zip(references, papers, strict=True) if p is not None]
-        return self._heard_of(found, section, check_date=self._settings.end_date_on_expansion)
+        return self._heard_of(found, section, check_date=self._settings.end_date_on_expansion, parent=title)
 
     # -- filing ------------------------------------------------------------------------------------------------------
 
-    def _heard_of(self, found: list[Found], by: str, check_date: bool) -> list[Found]:
+    def _heard_of(self, found: list[Found], by: str, check_date: bool, parent: str = "") -> list[Found]:
         """Those of `found` that may be returned under the end date; starts their scores."""
         kept: dict[str, Found] = {}
-        new_papers = 0
+        new_papers: list[Paper] = []
         for one in found:
             reason = too_late(one.paper, self.query.end_date, self._settings.undated) if check_date else None
             new = one.paper.key not in self._shared.known
@@ -320,9 +322,10 @@ class Crawl:
                 self._shared.stats.problems[f"end date: {reason}"] += new
             else:
                 kept.setdefault(one.paper.key, one)
-                new_papers += new
+                if new:
+                    new_papers.append(one.paper)
             self._shared.known.add(one.paper.key)
-        self._emit(PapersFound(new_papers, by))
+        self._emit(PapersFound(len(new_papers), by, parent, tuple(new_papers)))
         if not self._budget.counts and self._settings.selector_title == "paper":
             for one in kept.values():
                 if not self._queue.has_met(one.paper):

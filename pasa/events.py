@@ -89,6 +89,8 @@ class PapersFound:
 
     count: int
     by: str
+    parent: str = ""  # title of the paper whose section it is, "" for a search or a seed
+    papers: tuple[Paper, ...] = ()  # in order
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,22 @@ def test_an_ensemble_holds_the_papers_of_both_runs_and_scores_each_once():
     assert len(both.root.extra["touch_ids"]) == len(set(both.root.extra["touch_ids"]))
 
 
+def test_what_is_told_as_found_is_each_paper_once_with_what_led_there():
+    with World(2).agent() as agent:
+        told = list(agent.stream(QUESTION))
+    result = told[-1].result
+    heard = {}
+    for event in told:
+        if isinstance(event, PapersFound):
+            assert event.count == len(event.papers)
+            for paper in event.papers:
+                assert paper.key not in heard
+                heard[paper.key] = (event.parent, event.by)
+    assert {p.paper.key for p in result.papers} <= heard.keys()
+    titles = {event.title for event in told if isinstance(event, ActionsTaken)}
+    assert {parent for parent, _ in heard.values()} <= titles
+
+
 # -- settings of one run -----------------------------------------------------------------------------------------------
 
 

@@ -49,8 +49,8 @@ class RunTeller:
             case ActionsTaken(layer=layer, title=title, arguments=arguments):
                 told = {"type": "actions", "layer": layer, "title": title, "key": self._keys.get(title, "")}
                 return [{**told, "arguments": list(arguments)}], []
-            case PapersFound(count=count, by=by):
-                return [{"type": "found", "count": count, "by": by}], []
+            case PapersFound():
+                return [self._found(event)], []
             case PaperScored():
                 return self._score(event)
             case Problem():
@@ -61,6 +61,12 @@ class RunTeller:
                 return [self._branch(parent, name, session.layer, keys) for name, keys in branches], []
             case RunDone(result=result):
                 return self._missing_branches(result.root), self._ranked(result)
+
+    def _found(self, event: PapersFound) -> Told:
+        """Papers without a score yet: their keys, and titles for those who watch."""
+        parent = self._keys.get(event.parent, "")
+        told = {"type": "found", "count": event.count, "by": event.by, "parent": parent}
+        return {**told, "papers": [[paper.key, paper.title] for paper in event.papers]}
 
     def _score(self, event: PaperScored) -> tuple[list[Told], list[Told]]:
         kept = paper_json(event.paper, event.score, event.selected)
