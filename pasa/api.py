@@ -178,6 +178,10 @@ class PaperAgent:
             return None
         return known.sections if known.sections is not None else self._opened().tools.source.sections(known)
 
+    def resolve(self, references: Sequence[Reference]) -> list[Paper | None]:
+        """The paper that each reference means, in order; None where the source cannot tell. Raises ToolError."""
+        return self._opened().tools.source.papers_by_reference(references) if references else []
+
     # -- keeping results ---------------------------------------------------------------------------------------------
 
     def export(self, result: RunResult, form: str = "markdown", papers: Sequence[RankedPaper] | None = None) -> str:
