@@ -7,9 +7,10 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
@@ -24,7 +25,9 @@ from pasa.file_runs import Output, how_many, run_here, unfinished, usable_stdout
 from pasa.query import Query, make_query, parse_date, parse_seeds
 from pasa.result_folder import only_writer
 from pasa.results import check_writable, slug, tree_json, write_json
+from pasa.run_record import is_same, load, record_on, replay, save
 from pasa.runtime import PaperAgent
+from pasa.tape import Tape
 
 if TYPE_CHECKING:
     from pasa.assembly import Assembly
@@ -193,6 +196,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="of stdout (default: table; with --input_file nothing); bibtex, ris, csl-json, markdown: selected papers",
     )
     shown("--top", type=int, default=20, metavar="N", help="papers listed in the table (20)")
+    shown(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep the run there: methods text, every decision, and all that --replay needs",
+    )
+    shown("--replay", type=Path, metavar="DIR", help="repeat a recorded run, without network or models")
     shown("--overwrite", action="store_true", help="run queries again whose results are in the output folder")
     shown("--quiet", "-q", action="store_true", help="no progress, no notes")
     shown("--verbose", "-v", action="store_true", help="every action and everything that was skipped")
@@ -202,6 +212,8 @@ def build_parser() -> argparse.ArgumentParser:
 _NOT_SETTINGS = frozenset(
     {
         "query",
+        "record",
+        "replay",
         "seeds",
         "input_file",
         "dataset_format",
@@ -269,7 +281,7 @@ def _with_underscores(argv: Sequence[str]) -> list[str]:
 
 def _main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
-    queries = _queries(args)
+    queries = _queries(args) if args.replay is None else []
     given = load_settings(args.config, _flags(args))
     folder = Path(args.output_folder) if args.output_folder else None
     if args.top < 0:
@@ -284,6 +296,8 @@ def _main(argv: Sequence[str]) -> int:
     )
     if folder is not None:
         check_writable(folder)
+    if args.replay is not None:
+        return _replay(args, output)
     if not args.input_file:
         return _run_one(args, queries[0], output, given)
     with only_writer(folder) if folder is not None else nullcontext():
@@ -341,6 +355,8 @@ def _queries(args: argparse.Namespace) -> list[Query]:
         raise ConfigError("--ray_workers takes a number of agents, 1 or more, and goes with --ray")
     end_date = parse_date(args.end_date, "--end_date") if args.end_date is not None else None
     seeds = parse_seeds(args.seeds or (), "--seed")
+    if args.record is not None and args.input_file:
+        raise ConfigError("--record keeps one run; give a question instead of --input_file")
     if args.input_file and args.format in FORMATS.keys() - {"json", "jsonl"}:
         raise ConfigError(
             f"--format {args.format} is for one question; leave it out, and then for each result: "
@@ -354,13 +370,48 @@ def _queries(args: argparse.Namespace) -> list[Query]:
 def _run_one(args: argparse.Namespace, query: Query, output: Output, given: Settings) -> int:
     settings, config, engine = _chosen(args, given)
     settings = replace(settings, models=replace(settings.models, queries_at_once=1))
+    if args.record is not None:
+        check_writable(args.record)
     with _assembled(output, [query], settings, config, engine) as assembly:
-        return _ask(assembly.agent, query, output, assembly.record)
+        if args.record is None:
+            return _ask(assembly.agent, query, output, assembly.record)
+        tape = Tape()
+        record_on(tape, assembly.agent)
+        keep = partial(save, args.record, made=assembly.record, settings=settings, tape=tape)
+        return _ask(assembly.agent, query, output, assembly.record, keep)
 
 
-def _ask(agent: PaperAgent, query: Query, output: Output, record: dict[str, Any]) -> int:
+def _replay(args: argparse.Namespace, output: Output) -> int:
+    """Repeats a recorded run; the exit code."""
+    if args.query is not None or args.input_file is not None or any(v is not None for v in _flags(args).values()):
+        raise ConfigError("--replay repeats a run as it was recorded; leave out the question and its settings")
+    recorded = load(args.replay)
+    with choose_progress(sys.stderr, output.quiet, output.verbose) as progress:
+        result = replay(recorded, progress.hear)
+    same = is_same(tree_json(result, recorded.made), recorded.tree)
+    code = _deliver(result, output, recorded.made)
+    note(f"{args.replay}: " + ("the same tree as recorded" if same else "the tree differs from the recorded one"))
+    return code if same else PasaError.exit_code
+
+
+def _ask(
+    agent: PaperAgent,
+    query: Query,
+    output: Output,
+    record: dict[str, Any],
+    keep: Callable[[RunResult], None] = lambda _: None,
+) -> int:
     with choose_progress(sys.stderr, output.quiet, output.verbose) as progress, _first_ctrl_c_stops(agent):
         result = agent.run(query, progress.hear)
+    try:
+        return _deliver(result, output, record)
+    finally:  # a reader of stdout that goes away does not cost the record
+        keep(result)
+
+
+def _deliver(result: RunResult, output: Output, record: dict[str, Any]) -> int:
+    """Writes, shows and sums up a result; the exit code."""
+    query = result.query
     path = output.folder / f"{slug(query.text)}.json" if output.folder is not None else None
     try:
         if path is not None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pasa.config import ModelSettings, Settings, load_settings, to_dict
 from pasa.errors import CheckpointError, ConfigError
@@ -22,6 +22,7 @@ from pasa.runtime import PaperAgent
 from pasa.tool_assembly import Choice, Tools, build_tools, cache_file, choose_engine, how_to_go_live
 from pasa.tools.base import PaperSource
 from pasa.tools.title_repair import TitleRepairSource
+from pasa.versions import code_version, library_version, model_version
 
 if TYPE_CHECKING:
     from pasa.models.encoders import MiniLM
@@ -123,6 +124,7 @@ def assemble(
             "reranked": rerank is not None,
             "config": config.name if config else None,
             "settings": to_dict(settings)["agent"],
+            "versions": _versions(settings.models, tools.library),
         }
         return Assembly(agent, replace(tools, source=source), record, parts.pop_all())
 
@@ -148,6 +150,15 @@ def _models(settings: Settings, library: Library | None, tell: Note) -> tuple[Ge
     scorer = build_scorer(selector.name, settings, library)
     tell(f"selector: {getattr(scorer, 'description', scorer.name)} ({selector.reason})")
     return generator, scorer
+
+
+def _versions(models: ModelSettings, library: Library | None) -> dict[str, Any]:
+    """What the agent is made of, told apart from other versions of it."""
+    made = {"code": code_version(), "library": library_version(library)}
+    for role, path in (("crawler", models.crawler_path), ("selector", models.selector_path)):
+        name = choose_model(path, cast(Literal["crawler", "selector"], role)).name
+        made[role] = model_version(name, *([_minilm(models).weights_file] if name == "rules" else []))
+    return made
 
 
 def _repairing(source: PaperSource, models: ModelSettings, library: Library | None) -> PaperSource:

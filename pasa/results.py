@@ -116,12 +116,17 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Writes the file whole or not at all. Raises ConfigError where it cannot be written."""
+    write_bytes(path, text.encode("utf-8", "replace"))  # JSON may hold lone surrogates
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes the file whole or not at all. Raises ConfigError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:  # JSON may hold lone surrogates
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o666 & ~_umask())

@@ -124,6 +124,13 @@ class PaperAgent:
         finally:
             self._give_up(run)
 
+    def put_between(
+        self, workers: Callable[[Workers], Workers], rerank: Callable[[Rerank | None], Rerank | None]
+    ) -> None:
+        """Puts something between crawls and what they ask, before the first of them: a recorder, or a replay."""
+        self._workers = workers(self._workers)
+        self._rerank = rerank(self._rerank)
+
     def stop(self, query: Query | None = None) -> bool:
         """Ends the runs of this query object, or all, now and cleanly: they give what they found so far.
 

@@ -12,6 +12,7 @@ from pasa.export.csl_json import to_csl_json
 from pasa.export.csv_table import to_csv
 from pasa.export.html_page import to_html
 from pasa.export.markdown import to_markdown
+from pasa.export.methods import to_decisions, to_methods
 from pasa.export.ris import to_ris
 from pasa.export.run_view import ExportedRun
 from pasa.result_tree import RankedPaper
@@ -65,6 +66,8 @@ _ALL = (
         lambda _, papers: to_csl_json(papers),
     ),
     ExportFormat("markdown", "Markdown", ".md", "text/markdown", False, to_markdown),
+    ExportFormat("methods", "Methods text (Markdown)", ".md", "text/markdown", True, lambda run, _: to_methods(run)),
+    ExportFormat("decisions", "Decisions (CSV)", ".csv", "text/csv", True, to_decisions),
     ExportFormat("html", "HTML report", ".html", "text/html", True, to_html),
 )
 FORMATS = {form.name: form for form in _ALL}

@@ -25,9 +25,13 @@ def to_markdown(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
 
 
 def plain(text: str) -> str:
-    """The text on one line, as Markdown that shows it letter by letter."""
-    escaped = _MARKUP.sub(r"\\\1", one_line(text))
-    return _LIST_START.sub(lambda m: f"{m[1]}\\{m[2]}" if m[1] else f"\\{m[3]}", escaped)
+    """The text on one line, as Markdown that shows it letter by letter where a line begins."""
+    return _LIST_START.sub(lambda m: f"{m[1]}\\{m[2]}" if m[1] else f"\\{m[3]}", within(text))
+
+
+def within(text: str) -> str:
+    """The same inside a line."""
+    return _MARKUP.sub(r"\\\1", one_line(text))
 
 
 def _summary(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pasa.config import AgentSettings
@@ -12,6 +12,7 @@ from pasa.events import RunResult
 from pasa.paper import Paper, arxiv_id_month
 from pasa.result_tree import Node, RankedPaper, rank
 from pasa.results import stats_json
+from pasa.search_record import SearchRecord, read_record, record_of
 
 ARXIV_DOI = "10.48550/arXiv."  # DataCite's prefix for arXiv; every paper there has one: info.arxiv.org/help/doi.html
 _UPSTREAM_THRESHOLD = AgentSettings().select_threshold  # where a tree does not say
@@ -26,6 +27,7 @@ class ExportedRun:
     root: Node  # the crawl
     run: Mapping[str, Any]  # how it was made and its totals: a result file's `extra.run`
     end_date: str | None = None  # YYYY-MM-DD
+    record: SearchRecord = field(default_factory=SearchRecord)  # every way to papers; empty where none was noted
 
     @property
     def selected(self) -> tuple[RankedPaper, ...]:
@@ -42,7 +44,7 @@ def of_result(result: RunResult, record: Mapping[str, Any]) -> ExportedRun:
     seeds = {"seeds": list(result.query.seeds)} if result.query.seeds else {}
     run = {**record, **seeds, **stats_json(result.stats)}
     end_date = result.query.end_date.isoformat() if result.query.end_date else None
-    return ExportedRun(result.query.text, tuple(result.papers), result.root, run, end_date)
+    return ExportedRun(result.query.text, tuple(result.papers), result.root, run, end_date, record_of(result))
 
 
 def of_tree(tree: Mapping[str, Any]) -> ExportedRun:
@@ -52,7 +54,9 @@ def of_tree(tree: Mapping[str, Any]) -> ExportedRun:
     _describe(root, extra.get("papers") or {})
     run = extra.get("run") or {}
     threshold = (run.get("settings") or {}).get("select_threshold", _UPSTREAM_THRESHOLD)
-    return ExportedRun(root.paper.title, tuple(rank(root, threshold)), root, run, extra.get("end_date"))
+    return ExportedRun(
+        root.paper.title, tuple(rank(root, threshold)), root, run, extra.get("end_date"), read_record(extra)
+    )
 
 
 def _describe(root: Node, described: Mapping[str, Any]) -> None:
