@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -37,6 +36,8 @@ REQUESTS_A_QUERY = 4
 
 # In a library smaller than this everything cites the same few papers, which says nothing about a question.
 RERANK_PAPERS = 5000
+# In a library with more full texts it would take longer than 10 s to count how often each paper is cited.
+CITATIONS_COUNTED_PAPERS = 50_000
 
 Note = Callable[[str], None]
 
@@ -101,7 +102,7 @@ def assemble(
         generator, scorer = _models(settings, tools.library, tell)
         if settings.agent.ensemble_runs > 1 and generator.name == "rules":
             tell("  --ensemble_runs is for language models: rules are not sampled, each run is the same")
-        rerank = _rerank(settings.models, tools.library if engine_choice.name == "library" else None)
+        rerank = _rerank(settings.models, scorer, tools.library if engine_choice.name == "library" else None)
         source = _repairing(tools.source, settings.models, tools.library)
         agent = PaperAgent(
             generator,
@@ -221,15 +222,27 @@ def build_scorer(path: str, settings: Settings, library: Library | None) -> Scor
     return HuggingFaceScorer.load(path, models.device, models.dtype, models.attention)
 
 
-def _rerank(models: ModelSettings, library: Library | None) -> Rerank | None:
-    """What ranks by citations: only what it was fitted to, `rules` scores in a large library."""
-    rules = choose_model(models.selector_path, "selector").name == "rules"
-    if models.rerank == "none" or not rules or library is None or library.num_papers < RERANK_PAPERS:
+def _rerank(models: ModelSettings, scorer: Scorer, library: Library | None) -> Rerank | None:
+    """Who gives the final scores: only in what it was fitted to, `rules` scores in a large library."""
+    if models.rerank == "none" or library is None or library.num_papers < RERANK_PAPERS:
         return None
+    from pasa.models.rules import RulesScorer
+    from pasa.models.rules_ranker import RulesRanker
+
+    if not isinstance(scorer, RulesScorer):
+        return None
+    if models.rerank == "citations":
+        return _rerank_by_citations(models)
+    counted = library.info().with_sections <= CITATIONS_COUNTED_PAPERS
+    return RulesRanker(scorer.embedder, library.times_cited if counted else None, library)
+
+
+def _rerank_by_citations(models: ModelSettings) -> Rerank:
     from pasa.models.rules_reranker import rerank
     from pasa.models.rules_weights import read_weights
 
-    return partial(rerank, weights=read_weights(_minilm(models).weights_file))
+    weights = read_weights(_minilm(models).weights_file)
+    return lambda found: rerank(found.scores, found.citations, weights)
 
 
 def _minilm(models: ModelSettings) -> MiniLM:

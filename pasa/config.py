@@ -75,7 +75,9 @@ class ModelSettings:
     device: str = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
-    rerank: Literal["auto", "none"] = "auto"  # final scores; auto: with `rules`, by who cites whom among the found
+    # Final scores; auto: with `rules` on a large library, by all that the crawl tells (pasa.models.rules_ranker);
+    # citations: by who cites whom among the found; none: as the Selector gave them.
+    rerank: Literal["auto", "citations", "none"] = "auto"
     title_repair_path: str | None = None  # writes the titles of cited entries that nothing was found for; null = nobody
     batch_size: int = 8  # prompts the Crawler answers at once
     api_base: str | None = None  # of the OpenAI-compatible server; None = the client's own default

@@ -265,3 +265,20 @@ def test_a_model_that_repairs_titles_is_behind_the_sources_only_where_asked(
             assert isinstance(made.agent._workers._source, kind)
     with pytest.raises(ConfigError, match="title_repair_path takes a language model"):
         assemble(Settings(models=ModelSettings("rules", "rules", title_repair_path="rules"), tools=tools))
+
+
+def test_a_large_library_is_ranked_by_all_the_crawl_tells_unless_asked_otherwise(
+    tmp_path: Path, machine: pytest.MonkeyPatch, world_library: Path
+) -> None:
+    build_library([world_library], tmp_path / "L", processes=1)
+    ranked: dict[tuple[str, int], list[float]] = {}
+    for rerank in ("auto", "citations", "none"):
+        for large_from in (1, 10**6):
+            machine.setattr(assembly, "RERANK_PAPERS", large_from)
+            models = ModelSettings("rules", "rules", rerank=rerank)  # type: ignore[arg-type]
+            tools = ToolSettings(library=str(tmp_path / "L"), cache_dir="")
+            with assemble(Settings(models=models, tools=tools)) as made:
+                assert made.record["reranked"] == (rerank != "none" and large_from == 1)
+                ranked[rerank, large_from] = [paper.score for paper in made.agent.run(QUESTION).papers]
+    assert ranked["auto", 1] != ranked["none", 1]
+    assert ranked["auto", 10**6] == ranked["citations", 10**6] == ranked["none", 1]

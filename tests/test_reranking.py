@@ -1,7 +1,10 @@
-"""The final scores may use who cites whom among the papers found."""
+"""The final scores may use all that the crawl found and who cites whom in it."""
 
 from pasa.config import AgentSettings
-from pasa.reranking import Rerank, citations
+from pasa.models.base import FoundPapers
+from pasa.paper import Paper
+from pasa.reranking import Rerank, citations, found_papers
+from pasa.result_tree import Node
 from pasa.runtime import PaperAgent
 from tests.world import World
 
@@ -14,9 +17,9 @@ def test_every_shown_citation_between_found_papers_is_handed_over_once():
     world = World(seed=3)
     handed_over: list[tuple[int, int]] = []
 
-    def keep(scores, pairs):
-        handed_over.extend(pairs)
-        return list(scores)
+    def keep(found):
+        handed_over.extend(found.citations)
+        return list(found.scores)
 
     with agent_with(world, keep) as agent:
         result = agent.run("a question")
@@ -39,7 +42,7 @@ def test_new_scores_make_the_ranking():
     world = World(seed=3)
     with agent_with(world, None) as agent:
         plain = agent.run("a question")
-    with agent_with(world, lambda scores, pairs: [1 - score for score in scores]) as agent:
+    with agent_with(world, lambda found: [1 - score for score in found.scores]) as agent:
         turned = agent.run("a question")
     assert [p.paper.key for p in turned.papers] != [p.paper.key for p in plain.papers]
     by_key = {p.paper.key: p.score for p in plain.papers}
@@ -47,5 +50,29 @@ def test_new_scores_make_the_ranking():
     assert turned.stats.papers_selected == sum(p.score > 0.5 for p in turned.papers)
 
 
-def test_no_session_shows_no_citation():
+def test_who_reranks_sees_the_question_every_paper_with_its_score_and_its_place_in_the_first_search():
+    world = World(seed=3)
+    seen = []
+
+    def keep(found):
+        seen.append(found)
+        return list(found.scores)
+
+    with agent_with(world, keep) as agent:
+        result = agent.run("a question")
+    [found] = seen
+    nodes = list(result.root.walk())
+    assert found.question == "a question"
+    assert found.papers == tuple(node.paper for node in nodes)
+    assert found.scores == tuple(node.score for node in nodes)
+    hits = [paper.key for paper in result.sessions[0].outcomes[0].found]
+    assert hits
+    by_key = {paper.key: place for paper, place in zip(found.papers, found.hit_places, strict=True)}
+    assert {key: place for key, place in by_key.items() if place is not None} == {k: i for i, k in enumerate(hits)}
+    assert None in found.hit_places
+
+
+def test_no_session_shows_no_citation_no_question_and_no_place():
     assert citations([], []) == []
+    found = found_papers([Node(Paper("A title"), score=0.4)], [])
+    assert found == FoundPapers("", (Paper("A title"),), (0.4,), (), (None,))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from pasa.paper import Paper
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -72,6 +74,17 @@ class SelectRequest:
     abstract: str
     prompt: str
     as_chat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPapers:
+    """What a finished crawl found, for whoever gives the final scores; places in `papers` stand for papers."""
+
+    question: str  # "" where no session tells it
+    papers: tuple[Paper, ...]
+    scores: tuple[float, ...]  # of the Selector, one a paper
+    citations: tuple[tuple[int, int], ...]  # distinct (citing, cited) that the expanded sections show, sorted
+    hit_places: tuple[int | None, ...]  # among what the first search query found, from 0; None = not found by it
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sqlite3
+import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ class EmbeddingStore:
 
 
 class SentenceEmbedder:
-    """Texts to unit vectors on the CPU, remembered in memory and, with a `store`, on disk. One thread at a time.
+    """Texts to unit vectors on the CPU, remembered in memory and, with a `store`, on disk. Threads take turns.
 
     The model is loaded at the first text that is not remembered, in bfloat16 where the processor computes in it
     (twice as fast), else in float32; vectors of the two agree to a cosine of 0.9999.
@@ -110,12 +111,17 @@ class SentenceEmbedder:
         self._delta = delta
         self._memory_texts = memory_texts
         self._store = store
+        self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None  # tokenizer, model
         self._memory: OrderedDict[bytes, NDArray[np.float16]] = OrderedDict()
 
     def embed(self, texts: Sequence[str], max_tokens: int) -> Vectors:
         """Vectors [texts, DIMENSION] of length 1, in order. A text is cut after `max_tokens` tokens."""
         keys = [text_key(text, max_tokens) for text in texts]
+        with self._lock:
+            return self._vectors(keys, texts, max_tokens)
+
+    def _vectors(self, keys: Sequence[bytes], texts: Sequence[str], max_tokens: int) -> Vectors:
         missing: dict[bytes, str] = {}
         for key, text in zip(keys, texts, strict=True):
             if key not in self._memory:

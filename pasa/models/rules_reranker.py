@@ -1,4 +1,4 @@
-"""The last word on a finished crawl's ranking: papers that relevant papers cite move up. Pure."""
+"""A ranking by citations alone: papers that relevant papers cite move up. Pure."""
 
 from __future__ import annotations
 

@@ -36,6 +36,11 @@ class RulesScorer:
         self._weights = weights
         self._subjects: dict[str, Subject] = {}
 
+    @property
+    def embedder(self) -> SentenceEmbedder:
+        """What it reads with: who ranks what it scored finds the vectors there."""
+        return self._embedder
+
     def score(self, requests: Sequence[SelectRequest]) -> list[float]:
         """One score in [0, 1] a request, in order; each depends on its own request alone. 0 for an empty question."""
         if not requests:

@@ -102,3 +102,21 @@ def test_damaged_sections_are_a_library_error_and_a_failure_of_the_source(
         citing(library, "Alpha")
     with pytest.raises(ToolError, match="damaged"):
         LibrarySource(library).citing_papers(Paper("Alpha"), 5)
+
+
+def test_times_cited_counts_the_citing_papers_of_each_and_is_0_for_strangers(
+    library_of: Callable[..., Library],
+) -> None:
+    library = library_of(
+        {"title": "Alpha", "sections": {"A": ["Beta", "Gamma"], "B": ["Beta"]}},
+        {"title": "Beta", "sections": {"A": ["Gamma"]}},
+        {"title": "Gamma"},
+        {"title": "Delta"},
+    )
+    papers = [Paper(name) for name in ("Gamma", "Beta", "Alpha", "Delta", "Nobody Has This")]
+    assert library.times_cited(papers) == [2, 1, 0, 0, 0]
+    assert library.times_cited([]) == []
+
+
+def test_times_cited_is_0_where_nothing_cites(library_of: Callable[..., Library]) -> None:
+    assert library_of({"title": "Alpha"}).times_cited([Paper("Alpha")]) == [0]

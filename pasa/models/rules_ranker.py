@@ -1,0 +1,120 @@
+"""The last word on a finished crawl's ranking: what the whole crawl tells about each paper, as one linear score.
+
+The Selector sees one paper at a time. At the end it is also known where the first search placed a paper, which papers
+cite it, how much the library cites it, and what the best papers of the crawl are like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pasa.errors import CheckpointError
+from pasa.models.base import FoundPapers
+from pasa.models.embedding import SentenceEmbedder, Vectors
+from pasa.models.rules_features import Subject, lexical_features, subject_of
+from pasa.models.rules_reranker import citation_evidence
+from pasa.models.rules_selector import ABSTRACT_TOKENS, QUESTION_TOKENS, paper_text
+from pasa.models.rules_weights import Logistic, log_odds
+from pasa.models.term_statistics import TermStatistics, common_words
+from pasa.paper import Paper
+
+RANKER_FILE = Path(__file__).with_name("ranker_weights.json")
+_BEST = (5, 20)  # so many of the best papers show what an answer is like
+_LAST_PLACE = 400  # of a paper that the first search did not find, or found further down
+_EVIDENCE_SHARPNESS, _EVIDENCE_SCALE = 0.35, 3.0  # as scripts/calibrate_rules.py has them
+_LIKE = tuple(f"like_best_{count}" for count in _BEST)
+FEATURES = ("cosine", "bm25", "evidence", *_LIKE, "place", "times_cited")
+
+Floats = NDArray[np.float64]
+TimesCited = Callable[[Sequence[Paper]], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RankerWeights:
+    """What scripts/train_ranker.py fitted."""
+
+    weights: Mapping[str, float]  # of FEATURES
+    level: Logistic  # over `score` and `best`, the crawl's best score: the probability
+
+
+@lru_cache(maxsize=4)
+def read_ranker(path: Path = RANKER_FILE) -> RankerWeights:
+    """The weights in `path`. Raises CheckpointError when it is unreadable."""
+    try:
+        row = json.loads(path.read_text("utf-8"))
+        weights = {name: float(row["weights"][name]) for name in FEATURES}
+        return RankerWeights(weights, Logistic.from_json(row["level"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} holds no ranker ({error}): run scripts/train_ranker.py") from error
+
+
+class RulesRanker:
+    """Gives the papers of a crawl their final scores. The scores it starts from are RulesScorer's.
+
+    `times_cited` tells how many papers of the library cite each of some papers; None = nobody knows, all count 0.
+    """
+
+    def __init__(
+        self,
+        embedder: SentenceEmbedder,
+        times_cited: TimesCited | None = None,
+        statistics: TermStatistics | None = None,
+        weights: RankerWeights | None = None,
+    ) -> None:
+        self._embedder = embedder
+        self._times_cited = times_cited
+        self._statistics = statistics
+        self._weights = weights
+
+    def __call__(self, found: FoundPapers) -> list[float]:
+        """Scores in [0, 1], one a paper, in order; those it starts from where the question holds no word."""
+        features = self.features(found)
+        if not features:
+            return list(found.scores)
+        weights = self._weights or read_ranker()
+        scores = linear_scores(features, weights.weights)
+        best = float(scores.max())
+        return [weights.level.probability({"score": float(score), "best": best}) for score in scores]
+
+    def features(self, found: FoundPapers) -> dict[str, Floats]:
+        """FEATURES, each [papers]; {} where there is no paper or the question holds no word."""
+        subject = subject_of(found.question, self._statistics or common_words())
+        if not subject.weights or not found.papers:
+            return {}
+        question = self._embedder.embed([subject.text], QUESTION_TOKENS)[0]
+        texts = [paper_text(p.title, p.abstract) if p.abstract.strip() else p.title for p in found.papers]
+        vectors = self._embedder.embed(texts, ABSTRACT_TOKENS)
+        cited = self._times_cited(found.papers) if self._times_cited else [0] * len(found.papers)
+        return crawl_features(found, subject, question, vectors, cited)
+
+
+def crawl_features(
+    found: FoundPapers, subject: Subject, question: Vectors, vectors: Vectors, times_cited: Sequence[int]
+) -> dict[str, Floats]:
+    """FEATURES of a crawl's papers, each [papers]; `question` [dimension] and `vectors` [papers, dimension]."""
+    logits = [log_odds(score) for score in found.scores]
+    evidence = citation_evidence(logits, found.citations, _EVIDENCE_SHARPNESS)
+    best_first = np.argsort(-np.array(logits), kind="stable")
+    places = [_LAST_PLACE if place is None else min(place, _LAST_PLACE) for place in found.hit_places]
+    features = {
+        "cosine": vectors @ question,
+        "bm25": np.array([lexical_features(subject, p.title, p.abstract)["bm25"] for p in found.papers]),
+        "evidence": np.log1p(np.array(evidence) / _EVIDENCE_SCALE),
+        "place": np.log1p(places),
+        "times_cited": np.log1p(times_cited),
+    }
+    for name, count in zip(_LIKE, _BEST, strict=True):
+        features[name] = vectors @ vectors[best_first[:count]].mean(axis=0)
+    return {name: np.asarray(features[name], np.float64) for name in FEATURES}
+
+
+def linear_scores(features: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+    """The weighted sum of the features [papers]."""
+    return np.sum([weight * features[name] for name, weight in weights.items()], axis=0)
