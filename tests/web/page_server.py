@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pasa.assembly import build_generator, build_scorer
+from pasa.assembly import build_generator
 from pasa.config import load_settings
+from pasa.models.base import SelectRequest
 from pasa.runtime import PaperAgent
 from pasa.tool_assembly import Choice, build_tools
 from pasa.web.__main__ import serve
@@ -63,6 +65,7 @@ class OneAgent:
     usual_engine: str = "demo"
     failure: Exception | None = None  # raised in place of giving the agent
     parts: ExitStack = field(default_factory=ExitStack)
+    slow: tuple[Slow, ...] = ()  # engine, Crawler, Selector
 
     def offers(self) -> list[EngineOffer]:
         return [
@@ -82,17 +85,31 @@ class OneAgent:
         self.parts.close()
 
 
-def demo_agent(delay_seconds: float = 0.0, each_seconds: float = 0.0) -> OneAgent:
-    """The demo library and `rules`, each search, prompt and batch of scores slowed down."""
+class WordScorer:
+    """A Selector that loads nothing: twice the share of the question's longer words that a paper holds."""
+
+    name = "words"
+
+    def score(self, requests: Sequence[SelectRequest]) -> list[float]:
+        return [self._share(request) for request in requests]
+
+    def _share(self, request: SelectRequest) -> float:
+        wanted = {word for word in re.findall(r"\w+", request.query.lower()) if len(word) > 3}
+        has = set(re.findall(r"\w+", f"{request.title} {request.abstract}".lower()))
+        return min(1.0, 2 * len(wanted & has) / max(1, len(wanted)))
+
+
+def demo_agent(delay_seconds: float = 0.0, each_seconds: float = 0.0, **agent_settings: Any) -> OneAgent:
+    """The demo library, the Crawler of `rules` and WordScorer; searches, prompts and scores slowed down."""
     settings = load_settings(None, {"engine": "demo", "cache_dir": ""})
     with ExitStack() as parts:
         tools = build_tools(settings, Choice("demo", "test"), parts)
         engine = Slow(tools.engine, delay_seconds)
         generator = Slow(build_generator("rules", settings.models, tools.library), delay_seconds)
-        scorer = Slow(build_scorer("rules", settings, tools.library), 0.0, each_seconds)
-        agent = PaperAgent(generator, scorer, engine, tools.source, settings.agent)
+        scorer = Slow(WordScorer(), 0.0, each_seconds)
+        agent = PaperAgent(generator, scorer, engine, tools.source, replace(settings.agent, **agent_settings))
         made = OneAgent(agent, parts=parts.pop_all())
-        made.engine, made.generator, made.scorer = engine, generator, scorer  # type: ignore[attr-defined]
+        made.slow = (engine, generator, scorer)
         return made
 
 

@@ -111,11 +111,14 @@ async function submit(go) {
   } catch (error) {
     const wrong = [...NUMBERS, ...BUDGETS].find((name) => error.message.toLowerCase().startsWith(name));
     if (wrong) $("settings").open = true;
-    fail(error.message, wrong ? $(wrong) : $("question"));
+    fail(wrong ? inWords(error.message, wrong) : error.message, wrong ? $(wrong) : $("question"));
   } finally {
     button.disabled = false;
   }
 }
+
+/** A message that begins with a setting's name, with the field's label in its place. */
+const inWords = (message, name) => `“${$(name).labels[0].textContent.trim()}”${message.slice(name.length)}`;
 
 /** Puts an earlier request into the form, to be changed and asked again. */
 export function fillIn(asked) {

@@ -25,7 +25,7 @@ async function route(moved) {
   showError("");
   const run = /^\/runs\/([\w-]+)$/.exec(location.pathname);
   const view = run ? "run" : location.pathname === "/history" ? "history" : "ask";
-  for (const name of ["ask", "run", "history"]) $(`${name}-view`).hidden = name !== view;
+  for (const name of ["ask", "run", "history", "lost"]) $(`${name}-view`).hidden = name !== view;
   for (const link of document.querySelectorAll("nav a")) {
     const current = link.getAttribute("href") === location.pathname;
     if (current) link.setAttribute("aria-current", "page");
@@ -39,13 +39,20 @@ async function route(moved) {
     else await showRecent();
   } catch (error) {
     if (mine === shown) {
-      if (view === "run") $("run-view").hidden = true;
-      showError(error.message);
+      if (view === "run") showLost(error.message);
+      else showError(error.message);
     }
   }
   if (mine !== shown) return;
   if (view === "ask") $("question").focus({ preventScroll: true });
-  else if (moved) document.querySelector(`#${view}-view h1`).focus({ preventScroll: true });
+  else if (moved) document.querySelector("main > section:not([hidden]) h1").focus({ preventScroll: true });
+}
+
+function showLost(why) {
+  $("run-view").hidden = true;
+  $("lost-view").hidden = false;
+  $("lost-why").textContent = `${why}.`.replace(/\.\.$/, ".");
+  document.title = `Not found · ${TITLE}`;
 }
 
 function followLinks() {

@@ -79,11 +79,11 @@ function foundOf(paper) {
   if (!last || paper.way === "unfiled") return paper.way ? el("p", { class: "found", text: "Scored as the search ended." }) : null;
   if (path.length === 1) {
     const seed = last.startsWith(SEED);
-    return el("p", { class: "found" }, seed ? "Seed paper " : "Search ", quoted(seed ? last.slice(SEED.length) : last));
+    return el("p", { class: "found" }, seed ? "Seed paper " : "Found by searching ", quoted(seed ? last.slice(SEED.length) : last));
   }
   const from = path.at(-2);
-  if (last === CITED_BY) return el("p", { class: "found" }, "Cites ", quoted(from));
-  return el("p", { class: "found" }, "Cited by ", quoted(from), " in ", quoted(last));
+  if (last === CITED_BY) return el("p", { class: "found" }, "Found as it cites ", quoted(from));
+  return el("p", { class: "found" }, "Found as it is cited by ", quoted(from), " in ", quoted(last));
 }
 
 const quoted = (text) => el("q", { text });

@@ -143,6 +143,7 @@ function hear(event) {
       break;
     case "paper":
       if (!isOver()) results.add(event);
+      tree.scored(event.key);
       break;
     case "branch":
       tree.branch(event);

@@ -97,7 +97,7 @@ export class Telling {
 
   about(run, record, stats) {
     const panel = $("panel-about");
-    const rows = [["Asked", new Date(run.created * 1000).toLocaleString("en")]];
+    const rows = [["Asked", new Date(run.created * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })]];
     if (record) {
       rows.push(["Engine", record.engine], ["Library search", record.retrieval], ["Crawler", record.crawler],
         ["Selector", record.selector], ["Ranked anew by citations", record.reranked ? "yes" : null], ["Configuration", record.config]);

@@ -1,6 +1,6 @@
 // The crawl as a tree that grows: a row for each search or section, a dot for each paper it led to.
 
-import { el, plural } from "./dom.js";
+import { el } from "./dom.js";
 
 const SEED = "[Seed] ";
 const CITED_BY = "Cited by";
@@ -19,6 +19,8 @@ export class Tree {
     this.branches = new Map(); // parent's key + name -> branch
     this.readers = new Map(); // key of a paper that was read -> its list of sections
     this.places = new Map(); // key -> {branch, depth} of the branch that it came by
+    this.titles = new Map(); // key -> title, of papers without a score too
+    this.undrawn = new Set(); // branches that have changed
     this.list.replaceChildren();
   }
 
@@ -33,25 +35,45 @@ export class Tree {
     }
   }
 
-  /** Papers that a search has found, not scored or filed yet. */
-  found({ count, by }) {
-    const branch = this.branches.get(`\n${by}`);
-    if (!branch || branch.isFiled || !count) return;
-    branch.waiting += count;
-    this.draw(branch);
+  /** Papers that a search or section has led to; where they are filed may differ, once their layer is complete. */
+  found({ by, parent, papers }) {
+    const branch = this.branches.get(`${parent}\n${by}`);
+    if (!branch || branch.isFiled) return;
+    for (const [key, title] of papers) {
+      if (this.places.has(key)) continue;
+      this.titles.set(key, title);
+      this.put(key, branch);
+    }
+    this.drawSoon(branch);
   }
 
-  /** The papers that a search or section led to. */
+  /** A paper has its score. */
+  scored(key) {
+    const place = this.places.get(key);
+    if (place) this.drawSoon(place.branch);
+  }
+
+  /** The papers that are filed under a search or section. */
   branch({ parent, name, layer, papers }) {
     const branch = this.branchOf(parent, name, layer);
+    for (const key of branch.keys) this.places.delete(key);
+    branch.keys = [];
     branch.isFiled = true;
-    branch.waiting = 0;
     for (const key of papers) {
-      if (this.places.has(key)) continue;
-      branch.keys.push(key);
-      this.places.set(key, { branch, depth: layer });
+      const before = this.places.get(key)?.branch;
+      if (before?.isFiled) continue;
+      if (before) {
+        before.keys = before.keys.filter((one) => one !== key);
+        this.drawSoon(before);
+      }
+      this.put(key, branch);
     }
-    this.draw(branch);
+    this.drawSoon(branch);
+  }
+
+  put(key, branch) {
+    branch.keys.push(key);
+    this.places.set(key, { branch, depth: branch.layer });
   }
 
   /** How the crawl came to a paper, as a finished run tells it: {path, way, depth}; {} where it is not known yet. */
@@ -73,24 +95,33 @@ export class Tree {
     return { path, depth: place.depth, way: !place.branch.parent ? searched : name === CITED_BY ? "cited_by" : "citation" };
   }
 
-  /** Draws all dots anew, with the scores as they are now. */
-  redraw() {
-    for (const branch of this.branches.values()) this.draw(branch);
+  /** Draws a branch anew before the next frame, with whatever else has changed until then. */
+  drawSoon(branch) {
+    if (!this.undrawn.size) requestAnimationFrame(() => this.drawAll());
+    this.undrawn.add(branch);
   }
 
+  drawAll() {
+    for (const branch of this.undrawn) this.draw(branch);
+    this.undrawn.clear();
+  }
+
+  /** Draws all dots anew, with the scores as they are now. */
+  redraw() {
+    for (const branch of this.branches.values()) this.drawSoon(branch);
+  }
+
+  /** Nothing more comes: what is not filed stays where it was found. */
   end() {
-    for (const branch of this.branches.values()) {
-      branch.isFiled = true;
-      branch.waiting = 0;
-      this.draw(branch);
-    }
+    for (const branch of this.branches.values()) branch.isFiled = true;
+    this.redraw();
   }
 
   branchOf(parent, name, layer) {
     const id = `${parent}\n${name}`;
     let branch = this.branches.get(id);
     if (!branch) {
-      branch = { parent, name, layer, keys: [], waiting: 0, isFiled: false };
+      branch = { parent, name, layer, keys: [], isFiled: false };
       branch.count = el("span", { class: "count muted" });
       branch.dots = el("span", { class: "dots", "aria-hidden": true });
       branch.papers = el("ul", { class: "tree-papers" });
@@ -110,12 +141,16 @@ export class Tree {
     if (!this.readers.has(key)) {
       const sections = el("ul", {});
       const home = this.places.get(key)?.branch.reading || this.list;
-      const name = title || this.paperOf(key)?.title || key;
+      const name = title || this.titleOf(key);
       home.append(el("li", { class: "read" }, el("span", { class: "read-title" }, el("span", { text: "read " }), this.opener(key, name)), sections));
       home.hidden = false;
       this.readers.set(key, sections);
     }
     return this.readers.get(key);
+  }
+
+  titleOf(key) {
+    return this.paperOf(key)?.title || this.titles.get(key) || key;
   }
 
   opener(key, title) {
@@ -125,16 +160,14 @@ export class Tree {
   draw(branch) {
     const papers = branch.keys.map((key) => this.paperOf(key));
     const dots = papers.slice(0, DOTS_SHOWN).map((paper) => {
-      const dot = el("span", { class: paper?.selected ? "dot selected" : "dot" });
+      const dot = el("span", { class: dotClass(paper) });
       if (paper) dot.style.opacity = (0.35 + 0.65 * paper.score).toFixed(2);
       return dot;
     });
-    for (let n = 0; n < Math.min(branch.waiting, DOTS_SHOWN); n++) dots.push(el("span", { class: "dot pending" }));
     branch.dots.replaceChildren(...dots);
-    const total = papers.length + branch.waiting;
     const chosen = papers.filter((paper) => paper?.selected).length;
-    const told = total ? `${plural(total, "new paper")}${chosen ? `, ${chosen} selected` : ""}` : "nothing new";
-    branch.count.textContent = total || branch.isFiled ? told : "…";
+    const told = papers.length ? `${papers.length} new${chosen ? `, ${chosen} selected` : ""}` : "nothing new";
+    branch.count.textContent = papers.length || branch.isFiled ? told : "…";
     branch.element.classList.toggle("underway", !branch.isFiled);
     if (branch.details.open) this.fill(branch);
   }
@@ -143,8 +176,8 @@ export class Tree {
     if (!branch.details.open) return;
     branch.papers.replaceChildren(...branch.keys.map((key) => {
       const paper = this.paperOf(key);
-      return el("li", {}, el("span", { class: paper?.selected ? "dot selected" : "dot", "aria-hidden": true }),
-        this.opener(key, paper?.title || key),
+      return el("li", {}, el("span", { class: dotClass(paper), "aria-hidden": true }),
+        paper ? this.opener(key, paper.title) : el("span", { text: this.titleOf(key) }),
         paper ? el("span", { class: "muted", text: ` ${paper.score.toFixed(2)}` }) : null);
     }));
     if (!branch.keys.length) {
@@ -152,6 +185,8 @@ export class Tree {
     }
   }
 }
+
+const dotClass = (paper) => (paper ? (paper.selected ? "dot selected" : "dot") : "dot pending");
 
 function labelOf(parent, name) {
   const [kind, text] = parent
