@@ -27,17 +27,15 @@ from trl import SFTConfig, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from pasa.errors import CheckpointError, ConfigError
-from pasa.library import Library
-from pasa.models.hf_generator import HuggingFaceGenerator
-from pasa.models.hf_loading import LoadedModel, first_line, load_tokenizer, resolve_checkpoint
-from pasa.models.hf_scorer import HuggingFaceScorer
-from pasa.query import read_queries
+from pasa.models.hf_loading import first_line, load_tokenizer, resolve_checkpoint
 from pasa.results import write_json, write_whole
 from trl_ext.sft_arguments import attention_of, lora_config, training_arguments
 from trl_ext.sft_card import commit_of, file_record, machine, model_card
-from trl_ext.sft_data import EncodedRow, LikeLengthSampler, RowsRead, SftRow, encode_rows, read_rows
-from trl_ext.sft_evaluation import GoldSearch, append_line, crawler_metrics, numbers, selector_metrics
+from trl_ext.sft_data import EncodedRow, LikeLengthSampler, RowsRead, encode_rows, question_rows, read_rows
+from trl_ext.sft_evaluation import append_line, numbers
+from trl_ext.sft_evaluators import Evaluator, evaluator_of
 from trl_ext.sft_loss import ReplyLoss, reply_columns, reply_loss
+from trl_ext.sft_saving import finish_folder
 from trl_ext.sft_settings import FREE_TO_CHANGE, SftSettings
 
 RUN_FILE = "sft_run.json"
@@ -49,15 +47,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FUSED_HEAD_DEVICES = ("cuda", "xpu")
 # What the Trainer adds to an evaluation that says nothing of the model.
 _OF_THE_MACHINE = {"runtime", "samples_per_second", "steps_per_second", "num_tokens"}
-# Of a crawler's file both kinds of session are answered in an evaluation, in this share of searches.
-SEARCH_SHARE = 0.5
-
-Evaluator = Callable[[PreTrainedModel], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class SftData:
-    """What is learnt and what is held out, as rows and, in the same order, in tokens."""
+    """What is learnt and what is held out, as rows and in tokens (objective likelihood: of the answers alone)."""
 
     tokenizer: PreTrainedTokenizerBase
     train: tuple[RowsRead, list[EncodedRow]]
@@ -181,7 +175,7 @@ def train(settings: SftSettings, command: str = "", tell: Callable[[str], None] 
     trainer.save_model(settings.output_dir)
     trainer.create_model_card()
     if is_first:
-        data.tokenizer.save_pretrained(settings.output_dir)
+        finish_folder(Path(settings.output_dir), settings, data.tokenizer, scores)
         write_json(Path(settings.output_dir) / RUN_FILE, run)
     scores = {**scores, "train_loss": outcome.training_loss}
     for name, value in scores.items():
@@ -193,7 +187,7 @@ def _build_trainer(settings: SftSettings, args: SFTConfig, data: SftData, run: d
     """The trainer; the cards it writes tell what `run` holds by then."""
     return PasaSFTTrainer(
         settings,
-        _evaluator(settings, data.held_out[0].rows, data.tokenizer) if data.held_out else None,
+        evaluator_of(settings, data.held_out[0].rows, data.tokenizer) if data.held_out else None,
         lambda: model_card(settings, run, run.get("scores", {})),
         model=load_model(settings, args),
         args=args,
@@ -255,7 +249,8 @@ def _load(
     tell: Callable[[str], None],
 ) -> tuple[RowsRead, list[EncodedRow]]:
     read = read_rows(path, settings.task, settings.max_bad_share, limit)
-    encoded = encode_rows(read, tokenizer, settings)
+    learnt = RowsRead(question_rows(read.rows)) if settings.objective == "likelihood" else read
+    encoded = encode_rows(learnt, tokenizer, settings)
     for reason, count in sorted(read.dropped.items()):
         tell(f"{path.name}: {count} rows skipped: {reason}")
     for line in read.told:
@@ -306,52 +301,6 @@ def load_model(settings: SftSettings, args: SFTConfig) -> PreTrainedModel:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"cannot load {settings.model_name_or_path}: {first_line(error)}") from error
     return model
-
-
-def _evaluator(settings: SftSettings, rows: Sequence[SftRow], tokenizer: PreTrainedTokenizerBase) -> Evaluator:
-    """Measures a model on held-out rows the way the agent uses it."""
-    if settings.task == "selector":
-
-        def decisions(model: PreTrainedModel) -> dict[str, Any]:
-            # not packed: that swaps the attention function of a model which is in training
-            scorer = HuggingFaceScorer(_loaded(model, tokenizer, settings), pack=False)
-            return selector_metrics(scorer, rows, settings.uses_chat_template)
-
-        return decisions
-    golds = gold_search(settings)
-    chosen = sessions_to_answer(rows, settings.eval_sessions)
-
-    def sessions(model: PreTrainedModel) -> dict[str, Any]:
-        generator = HuggingFaceGenerator(_loaded(model, tokenizer, settings), settings.eval_batch_size)
-        return crawler_metrics(generator, chosen, settings.eval_max_new_tokens, golds)
-
-    return sessions
-
-
-def sessions_to_answer(rows: Sequence[SftRow], count: int) -> list[SftRow]:
-    """At most `count` rows, the first of each kind, searches and expansions in equal numbers where there are enough."""
-    searches = [row for row in rows if row.kind == "search"]
-    expansions = [row for row in rows if row.kind == "expand"]
-    wanted = max(round(count * SEARCH_SHARE), count - len(expansions))
-    searches = searches[:wanted]
-    return [*searches, *expansions[: count - len(searches)]]
-
-
-def gold_search(settings: SftSettings) -> GoldSearch | None:
-    """Where the Crawler's queries are tried; None without a library and questions. Raises ConfigError, LibraryError."""
-    if not settings.library or not settings.eval_queries:
-        return None
-    library = Library.open(settings.library)
-    questions = {query.text: query for query in read_queries(Path(settings.eval_queries))}
-    return GoldSearch(
-        lambda query, limit, end: [hit.paper for hit in library.search(query, limit, end)],
-        questions,
-        settings.eval_search_papers,
-    )
-
-
-def _loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: SftSettings) -> LoadedModel:
-    return LoadedModel(model, tokenizer, settings.model_name_or_path, "in training")
 
 
 def _run_record(settings: SftSettings, command: str, processes: int, data: SftData) -> dict[str, Any]:

@@ -18,6 +18,8 @@ import torch
 from torch.utils.data import Sampler
 
 from pasa.errors import ConfigError
+from pasa.evaluation.selector_pairs import pair_of
+from pasa.models.hf_likelihood import paper_prompt, question_text
 from pasa.models.hf_loading import decision_token_id
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS, chat_text, encode_prompts
 from trl_ext.sft_settings import SftSettings, Task
@@ -25,11 +27,15 @@ from trl_ext.sft_settings import SftSettings, Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Kind = Literal["search", "expand", "select"]
+Kind = Literal["search", "expand", "select", "question"]
 
 # Between these stands the abstract, the part of a prompt that may be shortened (pasa/prompts.py).
 _ABSTRACT_BEFORE = "\nAbstract: "
-_ABSTRACT_AFTER: dict[Kind, str] = {"expand": "\nSections: ", "select": "\n\nUser Query: "}
+_ABSTRACT_AFTER: dict[Kind, str] = {
+    "expand": "\nSections: ",
+    "select": "\n\nUser Query: ",
+    "question": "\n\nQuestion that",
+}
 # How replies begin, and the selector's prompt ends, in rows.
 _DECISION_PREFIX = "Decision:"
 _REASONS_TOLD = 5  # bad rows named one by one; the rest is counted
@@ -39,7 +45,7 @@ BATCHES_SORTED_TOGETHER = 50
 
 @dataclass(frozen=True, slots=True)
 class SftRow:
-    """A prompt and the reply to learn."""
+    """A prompt and the reply to learn; "question": of a paper, the question that it answers (hf_likelihood.py)."""
 
     kind: Kind
     prompt: str
@@ -138,6 +144,12 @@ def parse_row(line: str, task: Task) -> SftRow | str:
     return SftRow("expand" if "\nSections: " in prompt or "Sections: [" in prompt else "search", prompt, reply)
 
 
+def question_rows(rows: Sequence[SftRow]) -> list[SftRow]:
+    """Of a selector's rows the answers, turned round: the paper as the prompt, the question as what is learnt."""
+    pairs = [pair_of(row.prompt, row.reply) for row in rows]
+    return [SftRow("question", paper_prompt(p.title, p.abstract), p.query) for p in pairs if p and p.is_answer]
+
+
 def _said(content: Any) -> tuple[str, str] | None:
     """Prompt and reply of a row; None for a row of another form."""
     if not isinstance(content, dict):
@@ -186,6 +198,8 @@ def encode_rows(
 def reply_ids(row: SftRow, tokenizer: PreTrainedTokenizerBase, settings: SftSettings) -> list[int]:
     """The tokens that count in the loss: the reply, and the token that ends it."""
     end = int(tokenizer.eos_token_id)
+    if row.kind == "question":
+        return _encode(tokenizer, question_text(row.reply))  # no end: a score is of the question's tokens
     if row.kind != "select":
         return [*_encode(tokenizer, row.reply), end]
     word = decision_of(row.reply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Any
 
 from pasa.actions import StopReason, read_reply
 from pasa.errors import ConfigError
-from pasa.models.base import CrawlRequest, Generator, Sampling, Scorer, SelectRequest
+from pasa.evaluation.selector_pairs import pair_of
+from pasa.models.base import CrawlRequest, Generator, Sampling, SelectRequest
 from pasa.paper import Paper, title_key
 from pasa.query import Query
 from trl_ext.sft_data import SftRow
 
 SELECT_THRESHOLD = 0.5  # PAPER.md: a paper is selected above it
 CURVE_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+# Of the fit that turns a gain into a score.
+RIDGE = 0.01
+NEWTON_STEPS = 20
 
 _SECTIONS = "Sections: "
 _USER_QUERY = "User Query: "
@@ -68,9 +73,40 @@ def select_requests(rows: Sequence[SftRow], as_chat: bool) -> list[SelectRequest
     return [SelectRequest("", "", row.abstract, row.prompt, as_chat) for row in rows]
 
 
-def selector_metrics(scorer: Scorer, rows: Sequence[SftRow], as_chat: bool) -> dict[str, Any]:
+def pair_requests(rows: Sequence[SftRow]) -> list[SelectRequest]:
+    """The same with query and title, for a Scorer that reads those and no prompt. Raises ConfigError."""
+    requests = []
+    for row in rows:
+        pair = pair_of(row.prompt, row.reply)
+        if pair is None:
+            raise ConfigError(f"objective likelihood: no query and paper in {row.prompt[:60]!r}")
+        requests.append(SelectRequest(pair.query, pair.title, pair.abstract, row.prompt))
+    return requests
+
+
+def logistic_fit(values: Sequence[float], is_answer: Sequence[bool], ridge: float = RIDGE) -> tuple[float, float]:
+    """(slope, offset) of the p = 1 / (1 + exp(-(slope * value + offset))) that makes the answers most likely.
+
+    Newton's method; `ridge` times half the slope's square is added to the loss, so that separable data have an end.
+    """
+    slope, offset = 0.0, 0.0
+    for _ in range(NEWTON_STEPS):
+        chances = [1 / (1 + math.exp(-max(-30.0, min(30.0, slope * value + offset)))) for value in values]
+        errors = [p - a for p, a in zip(chances, is_answer, strict=True)]
+        weights = [p * (1 - p) for p in chances]
+        by_slope = sum(e * v for e, v in zip(errors, values, strict=True)) + ridge * slope
+        by_offset = sum(errors)
+        ss = sum(w * v * v for w, v in zip(weights, values, strict=True)) + ridge
+        so = sum(w * v for w, v in zip(weights, values, strict=True))
+        oo = sum(weights) + ridge
+        determinant = ss * oo - so * so
+        slope -= (oo * by_slope - so * by_offset) / determinant
+        offset -= (ss * by_offset - so * by_slope) / determinant
+    return slope, offset
+
+
+def selector_metrics(scores: Sequence[float], rows: Sequence[SftRow]) -> dict[str, Any]:
     """Precision, recall, F1 at .5, the area under the ROC curve, the best F1 and its threshold, and the curve."""
-    scores = scorer.score(select_requests(rows, as_chat))
     is_answer = [row.is_answer for row in rows]
     curve = [curve_point(scores, is_answer, threshold) for threshold in CURVE_THRESHOLDS]
     at_half = curve_point(scores, is_answer, SELECT_THRESHOLD)

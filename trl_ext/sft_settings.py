@@ -35,6 +35,7 @@ class SftSettings:
     # what is read of a row
     prompt_format: Literal["auto", "raw", "chat"] = "auto"  # as at inference: selector raw, crawler chat template
     max_seq_length: int = 1024  # tokens of prompt and reply; a longer prompt loses the end of its abstract
+    objective: Literal["decision", "likelihood"] = "decision"  # of the selector (docs/TRAINING.md)
     keep_reasons: bool = True  # of the selector: learn the rationale after the decision too
     max_examples: int | None = None  # the first rows of the file; null = all
     max_bad_share: float = 0.01  # rows that cannot be used are told and skipped; above this share the run stops
@@ -186,6 +187,8 @@ def _check(settings: SftSettings, where: str) -> None:
             raise ConfigError(f"{where}.{name} is missing: --{name} {example}")
     if settings.eval_dataset and settings.save_steps % settings.eval_steps:
         raise ConfigError(f"{where}.save_steps must be a multiple of eval_steps, so that the best checkpoint is kept")
+    if settings.objective == "likelihood" and settings.task != "selector":
+        raise ConfigError(f"{where}.objective likelihood is a selector's: leave it out for a {settings.task}")
     for name in settings.trackers:
         if name not in TRACKERS:
             raise ConfigError(f"{where}.report_to is {settings.report_to!r}; it may be {', '.join(TRACKERS)}")

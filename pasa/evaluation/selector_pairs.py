@@ -53,12 +53,20 @@ def read_pairs(path: Path) -> list[Pair]:
 def _pair(line: str, where: str) -> Pair:
     try:
         said = {message["role"]: message["content"] for message in json.loads(line)["messages"]}
-        prompt, decision = _PROMPT.search(said["user"]), _DECISION.match(said["assistant"])
+        pair = pair_of(said["user"], said["assistant"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{where}: `messages` must be a user's prompt and an assistant's decision") from error
-    if prompt is None or decision is None:
+    if pair is None:
         raise ConfigError(f"{where}: no selector prompt with a decision of True or False")
-    return Pair(prompt["query"], prompt["title"], prompt["abstract"], decision[1] == "True")
+    return pair
+
+
+def pair_of(prompt: str, reply: str) -> Pair | None:
+    """The pair that a Selector's prompt and reply tell of; None where they are no such."""
+    asked, decision = _PROMPT.search(prompt), _DECISION.match(reply)
+    if asked is None or decision is None:
+        return None
+    return Pair(asked["query"], asked["title"], asked["abstract"], decision[1] == "True")
 
 
 def pair_metrics(scores: Sequence[float], pairs: Sequence[Pair]) -> dict[str, float]:

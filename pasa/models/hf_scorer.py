@@ -45,7 +45,7 @@ class HuggingFaceScorer:
         self._true_id = decision_token_id(loaded.tokenizer, "True")
         on_gpu = loaded.model.device.type != "cpu"
         self._tokens_per_pass = tokens_per_pass or (GPU_TOKENS_PER_PASS if on_gpu else CPU_TOKENS_PER_PASS)
-        self._max_prompt_tokens = max_prompt_tokens
+        self._max_prompt_tokens = min(max_prompt_tokens, loaded.prompt_limit)
         self._truncation = truncation
 
     @classmethod

@@ -22,6 +22,7 @@ from trl_ext.sft_data import (
     like_length_order,
     padding_share,
     parse_row,
+    question_rows,
     read_rows,
 )
 from trl_ext.sft_settings import SftSettings
@@ -224,3 +225,17 @@ def test_batches_of_like_length_need_little_padding_and_differ_by_epoch():
     assert padding_share(lengths, first, 4) < 0.02 < 0.15 < padding_share(lengths, range(1000), 4)
     sampler.set_epoch(1)
     assert list(sampler) != first
+
+
+def test_objective_likelihood_learns_the_questions_of_answers_and_nothing_else(tokenizer, select_file):
+    settings = SftSettings(objective="likelihood", dataset_name="d", output_dir="o")
+    rows = read_rows(select_file, "selector").rows
+    turned = question_rows(rows)
+    assert len(turned) == sum(row.is_answer for row in rows)
+    encoded = encode_rows(RowsRead(turned), tokenizer, settings)
+    for row, tokens in zip(turned, encoded, strict=True):
+        learnt = [i for i, counts in zip(tokens.input_ids, tokens.completion_mask, strict=True) if counts]
+        assert tokenizer.decode(learnt) == f" {row.reply}"
+        assert tokenizer.decode(tokens.input_ids) == f"{row.prompt} {row.reply}"
+        assert f"Abstract: {row.abstract}" in row.prompt
+        assert row.abstract

@@ -1,4 +1,5 @@
 import datetime as dt
+import math
 
 import pytest
 
@@ -13,22 +14,12 @@ from trl_ext.sft_evaluation import (
     crawl_request,
     crawler_metrics,
     curve_point,
+    logistic_fit,
     selector_metrics,
 )
 
 SEARCH = search_request("which study agents")
 EXPAND = expand_request("which study agents", "A title", "An abstract.", ["Related Work", "Method"])
-
-
-class Scores:
-    name = "scores"
-
-    def __init__(self, scores):
-        self._scores = scores
-
-    def score(self, requests):
-        assert len(requests) == len(self._scores)
-        return self._scores
 
 
 class Replies:
@@ -46,7 +37,8 @@ def rows(*decisions):
 
 
 def test_decisions_are_counted_at_one_half_and_above_it_only():
-    metrics = selector_metrics(Scores([0.9, 0.5, 0.6, 0.1]), rows(True, True, False, False), False)
+    pairs = rows(True, True, False, False)
+    metrics = selector_metrics([0.9, 0.5, 0.6, 0.1], pairs)
     assert (metrics["precision"], metrics["recall"], metrics["f1"]) == (0.5, 0.5, 0.5)
     assert metrics["auc"] == 0.75
     assert metrics["best_f1"] == pytest.approx(0.8)
@@ -103,3 +95,17 @@ def test_golds_are_looked_for_among_what_the_queries_find_before_the_end_date():
     metrics = crawler_metrics(Replies("[Search] first\n[Search] second\n[StopSearch]"), [row], 8, golds)
     assert (metrics["gold_recall"], metrics["gold_questions"]) == (0.5, 1)
     assert "gold_recall" not in crawler_metrics(Replies("[StopSearch]"), [row], 8, GoldSearch(search, {}, 10))
+
+
+def test_the_logistic_fit_finds_the_odds_of_each_value():
+    values = [0.0] * 4 + [1.0] * 4
+    is_answer = [True, False, False, False, True, True, True, False]
+    slope, offset = logistic_fit(values, is_answer, ridge=0.0)
+    assert offset == pytest.approx(-math.log(3))
+    assert slope == pytest.approx(2 * math.log(3))
+
+
+def test_the_logistic_fit_ends_on_separable_values():
+    slope, offset = logistic_fit([-1.0, -0.5, 0.5, 1.0], [False, False, True, True])
+    assert 1 < slope < 100
+    assert offset == pytest.approx(0.0, abs=1e-6)

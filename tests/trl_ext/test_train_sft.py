@@ -9,12 +9,15 @@ from safetensors.torch import load_file
 from pasa.errors import ConfigError
 from pasa.models.base import Sampling
 from pasa.models.hf_generator import HuggingFaceGenerator
+from pasa.models.hf_likelihood import LikelihoodScorer
 from pasa.models.hf_scorer import HuggingFaceScorer
+from pasa.models.huggingface import load_scorer
 from pasa.prompts import search_request, select_request
 from scripts.train_sft import main
 from tests.trl_ext.conftest import select_line, write_lines
-from trl_ext.sft import check_processes, last_checkpoint, sessions_to_answer, train
+from trl_ext.sft import check_processes, last_checkpoint, train
 from trl_ext.sft_data import SftRow
+from trl_ext.sft_evaluators import sessions_to_answer
 from trl_ext.sft_settings import SftSettings
 
 STEPS = 6  # of 4 rows: an epoch and a half
@@ -168,3 +171,19 @@ def test_both_kinds_of_session_are_answered():
     assert [row.kind for row in sessions_to_answer(rows, 4)] == ["search"] * 2 + ["expand"] * 2
     assert [row.kind for row in sessions_to_answer(rows, 8)] == ["search"] * 5 + ["expand"] * 3
     assert [row.kind for row in sessions_to_answer(rows[:5], 4)] == ["search"] * 4
+
+
+def test_a_selector_by_likelihood_is_trained_calibrated_and_loaded(tiny_model, select_file, tmp_path):
+    settings = settings_for(
+        "selector", tiny_model, select_file, tmp_path / "out", objective="likelihood", lora_rank=2, best_metric="auc"
+    )
+    scores = train(settings, "the command")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (tmp_path / "out" / config["base_model_name_or_path"]).resolve() == Path(tiny_model).resolve()
+    assert not Path(config["base_model_name_or_path"]).is_absolute()
+    selector = json.loads((tmp_path / "out" / "selector.json").read_text())
+    assert (selector["slope"], selector["offset"]) == (scores["slope"], scores["offset"])
+    scorer = load_scorer(str(tmp_path / "out"), device="cpu")
+    assert isinstance(scorer, LikelihoodScorer)
+    evaluated = [json.loads(line)["loss"] for line in (tmp_path / "out" / "evaluations.jsonl").read_text().splitlines()]
+    assert evaluated[1] < evaluated[0]

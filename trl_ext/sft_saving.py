@@ -1,0 +1,44 @@
+"""What a trained folder needs to be used elsewhere than where it was trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from pasa.models.hf_likelihood import LIKELIHOOD, SELECTOR_FILE, Calibration, selector_record
+from pasa.models.hf_loading import ADAPTER_FILE
+from pasa.results import write_json
+from trl_ext.sft_settings import SftSettings
+
+_BASE = "base_model_name_or_path"
+
+
+def finish_folder(
+    folder: Path, settings: SftSettings, tokenizer: PreTrainedTokenizerBase, scores: Mapping[str, float]
+) -> None:
+    """Writes the tokenizer, which tells how long prompts were in training, where a LoRA's base lies, and how a
+    Selector by likelihood turns gains into scores (the slope and offset).
+
+    The agent then cuts prompts as training did, and a folder that moves together with its base still finds it.
+    """
+    tokenizer.model_max_length = min(int(tokenizer.model_max_length), settings.max_seq_length)
+    tokenizer.save_pretrained(folder)
+    if settings.objective == LIKELIHOOD:
+        write_json(
+            folder / SELECTOR_FILE, selector_record(Calibration(scores.get("slope", 1.0), scores.get("offset", 0.0)))
+        )
+    adapter = folder / ADAPTER_FILE
+    if adapter.is_file():
+        config = json.loads(adapter.read_text(encoding="utf-8"))
+        write_json(adapter, {**config, _BASE: base_seen_from(folder, str(config[_BASE]))})
+
+
+def base_seen_from(folder: Path, base: str) -> str:
+    """The path of a base that is a folder on this machine, relative to `folder`; any other base as it is named."""
+    if not Path(base).is_dir():
+        return base
+    return Path(os.path.relpath(Path(base).resolve(), folder.resolve())).as_posix()
