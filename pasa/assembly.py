@@ -217,9 +217,9 @@ def build_scorer(path: str, settings: Settings, library: Library | None) -> Scor
         from pasa.models.openai_api import OpenAIScorer
 
         return OpenAIScorer(_server_model(path), **_server(models))
-    from pasa.models.huggingface import HuggingFaceScorer
+    from pasa.models.huggingface import load_scorer
 
-    return HuggingFaceScorer.load(path, models.device, models.dtype, models.attention)
+    return load_scorer(path, models.device, models.dtype, models.attention)
 
 
 def _rerank(models: ModelSettings, scorer: Scorer, library: Library | None) -> Rerank | None:
