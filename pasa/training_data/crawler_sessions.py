@@ -3,8 +3,9 @@
 Search session: out of many candidate queries those that together retrieve the answers from the library at the best
 cost, chosen greedily by what each adds to what the ones before it found; the query's source paper is hidden. Answers
 are few, one for half of the queries, and a session that stops once they are met would teach to search once; so what
-else the source cites counts too, a fifth of an answer each in the same section, a tenth elsewhere: such papers are near
-the question, and a Selector would take some. An answer that is not among the results but soon after counts a little.
+else is cited counts too, a fifth of an answer each in the question's section, a tenth elsewhere in the source paper or
+beside an answer in another one: such papers are near the question, and a Selector would take some. An answer that is
+not among the results but soon after counts a little.
 
 Expand session: a paper with full text that the crawl meets, and those of its sections that cite an answer; each other
 section is kept with p = .1 (PAPER.md, supervised data).
@@ -17,7 +18,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice, tee
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,18 @@ from pasa.training_data.query_rows import MAX_BAD_ROWS, LabelledQuery
 from pasa.training_data.restate import in_terms_of_art
 
 ALPHA, SEARCH_COST = 1.5, 0.1  # PAPER.md, reward and return
-COMPANION, SAME_SOURCE = 0.2, 0.1  # of an answer's worth: cited beside the answers; elsewhere in the source paper
+# Of an answer's worth: cited in the question's section; elsewhere in the source paper; in a section of another paper
+# that cites an answer.
+COMPANION, SAME_SOURCE, BESIDE = 0.2, 0.1, 0.1
 NEAR = 0.3  # of its worth: an answer that a query has after its results, among the first NEAR_RESULTS
 RESULTS, NEAR_RESULTS = 10, 50  # of a query: as many as the agent asks for; as many as are looked through
 FIELD_TERM_SHARE = 1.25e-4  # of the library's papers that must hold a title's phrase: no name that one paper coined
 _LEAST_FIELD_PAPERS = 2
 _LEAST_TOGETHER = 3  # papers that hold a term and what the question asks for
-_RULES, _FIELD, _JOINED = 6, 3, 4  # candidates of each kind at most
+_RULES, _NEAR, _JOINED, _ALONE = 6, 5, 3, 2  # candidates of each kind at most
+_MAIN_WORDS = 2  # of the question's main phrase that a term of the field is put beside
+_TERMS_READ = 60
+_HITS_READ = 10  # of the question's first search, whose titles give words of the field too
 _COMPANIONS_READ = 15  # whose titles give words of the field
 _ANSWER_WEIGHT = 3  # an answer's title says more of the field than a companion's
 _MAX_PROMPT_CHARACTERS = 8000
@@ -58,7 +64,7 @@ class SessionSettings:
 
     seed: int = 0
     search_queries: int = 5  # of a session at most, as the agent carries out
-    candidates: int = 14  # tried for each session
+    candidates: int = 16  # tried for each session
     expand_sessions: int = 4  # of a query at most; one of them may find nothing
     other_sections: float = 0.1  # PAPER.md: sections that cite no answer are kept with p = .1
     max_bad_rows: int = MAX_BAD_ROWS
@@ -105,11 +111,13 @@ class _Sessions:
             made.drops["no answer in the library"] += 1
             return made
         rng = rng_of(self._settings.seed, query.qid, query.question)
+        first = first_query(query.question)
+        met = self._find(first, query, _MET)
+        field = [*self._companions(query), *map(self._paper, met[:_HITS_READ])]
         candidates = candidate_queries(
-            query, self._companions(query), self._num_papers_with, self._least_papers, self._settings.candidates
+            query, field, self._num_papers_with, self._least_papers, self._settings.candidates
         )
-        found = {text: self._find(text, query, _MET if at == 0 else NEAR_RESULTS) for at, text in enumerate(candidates)}
-        met = next(iter(found.values()), [])
+        found = {text: met if text == first else self._find(text, query, NEAR_RESULTS) for text in candidates}
         chosen = best_queries(found, self._worth(query), query.numbers, self._settings.search_queries)
         if chosen:
             of_session = {number for text in chosen for number in found[text][:RESULTS]}
@@ -135,8 +143,13 @@ class _Sessions:
         return [number for number in hits if number != query.source][:limit]
 
     def _worth(self, query: LabelledQuery) -> dict[int, float]:
-        """Record number -> worth of the answers and of all else that the source paper cites."""
+        """Record number -> worth of the answers, of what is cited beside them and of what else the source cites."""
         worth: dict[int, float] = dict.fromkeys(self._graph.cited_by(query.source), SAME_SOURCE)
+        for answer in query.numbers:
+            for citing in self._graph.citing.get(answer, ()):
+                for section in self._graph.sections[citing] if citing != query.source else ():
+                    if answer in section.cited:
+                        worth |= dict.fromkeys(section.cited, BESIDE)
         for section in self._graph.sections.get(query.source or 0, ()):
             if section.name == query.section:
                 worth |= dict.fromkeys(section.cited, COMPANION)
@@ -202,7 +215,7 @@ def session_row(
 
 def candidate_queries(
     query: LabelledQuery,
-    companions: Sequence[Paper],
+    field: Sequence[Paper],
     num_papers_with: Callable[[str], int],
     least_papers: int,
     limit: int,
@@ -211,29 +224,29 @@ def candidate_queries(
 
     Then the question by its term of art, where it is said in other words; the question's words as they stand,
     abbreviations kept, and without the lightest; and, which is how a model can learn what a field calls its subjects,
-    terms of the field out of the titles of answers and companions: alone where they share a word with the question,
-    else beside its main phrase where some papers hold both. A whole title is never one. `num_papers_with` says how many
-    papers hold all of some words; terms that fewer than `least_papers` hold are names that one paper coined.
+    terms out of the titles of the answers and of other papers of the `field`: alone where they share a word with the
+    question, else beside the main words of its main phrase, and alone too, where some papers hold both. A whole title
+    is never one. `num_papers_with` says how many papers hold all of some words; terms that fewer than `least_papers`
+    hold are names that one paper coined.
     """
     rules = search_queries(query.question, common_words())
     if not rules:
         return []
     words = subject_words(query.question)
     asked = set(stems(spelled_out(" ".join(words))))
-    main = rules[2] if len(rules) > 3 else rules[0]  # the heaviest phrase, if the question has one
-    shared = {term: len(asked.intersection(stems(term))) for term in _field_terms(query.answers, companions)}
-    terms = (term for term in shared if shared[term] < len(term.split()) and num_papers_with(term) >= least_papers)
-    alone, beside = tee(terms)
-    near = (term for term in alone if shared[term])
-    joined = (f"{main} {term}" for term in beside if not shared[term])
-    other = (text for text in joined if num_papers_with(text) >= _LEAST_TOGETHER)
+    main = _main_words(rules)
+    shared = {term: len(asked.intersection(stems(term))) for term in _field_terms(query.answers, field)[:_TERMS_READ]}
+    near = (term for term in shared if 0 < shared[term] < len(term.split()) and num_papers_with(term) >= least_papers)
+    far = (term for term in shared if not shared[term] and num_papers_with(term) >= least_papers)
+    together = list(islice((t for t in far if num_papers_with(f"{main} {t}") >= _LEAST_TOGETHER), _JOINED))
     term_of_art = in_terms_of_art(query.question)
     lightest = max(words, key=common_words().document_frequency)
     candidates = [
         *rules[:_RULES],
         *(search_queries(term_of_art, common_words())[:1] if term_of_art else ()),
-        *islice(near, _FIELD),
-        *islice(other, _JOINED),
+        *islice(near, _NEAR),
+        *(f"{main} {term}" for term in together),
+        *together[:_ALONE],
         " ".join(words),
         " ".join(word for word in words if word != lightest),
     ]
@@ -241,10 +254,22 @@ def candidate_queries(
     return [text for text in dict.fromkeys(candidates) if text and title_key(text) not in titles][:limit]
 
 
-def _field_terms(answers: Sequence[Paper], companions: Sequence[Paper]) -> list[str]:
+def first_query(question: str) -> str:
+    """What the rules Crawler searches first; "" where the question holds no word."""
+    return next(iter(search_queries(question, common_words())), "")
+
+
+def _main_words(rules: Sequence[str]) -> str:
+    """The heaviest words of the question's heaviest phrase; of the whole question where that has no phrase."""
+    words = (rules[2] if len(rules) > 3 else rules[0]).split()
+    heaviest = sorted(words, key=common_words().document_frequency)[:_MAIN_WORDS]
+    return " ".join(word for word in words if word in heaviest)
+
+
+def _field_terms(answers: Sequence[Paper], field: Sequence[Paper]) -> list[str]:
     """Phrases of several words of the papers' titles, those of most and of answers first."""
     holders: Counter[str] = Counter()
-    for papers, weight in ((answers, _ANSWER_WEIGHT), (companions, 1)):
+    for papers, weight in ((answers, _ANSWER_WEIGHT), (field, 1)):
         for paper in papers:
             for phrase in phrases_of(paper.title):
                 holders[phrase] += weight

@@ -85,9 +85,10 @@ def _phrases(text: str) -> dict[tuple[str, ...], str]:
             if not words[start].begins:
                 continue
             for end in range(start + few, min(start + many, len(run)) + 1):
-                written = " ".join(run[start:end])
-                if words[end - 1].ends and _is_subject(words[start:end]) and written not in _SET_PHRASES:
-                    found.setdefault(tuple(word.stem for word in words[start:end]), written)
+                if words[end - 1].ends and _is_subject(words[start:end]):
+                    written = " ".join(run[start:end])
+                    if written not in _SET_PHRASES:
+                        found.setdefault(tuple(word.stem for word in words[start:end]), written)
     return found
 
 
@@ -97,9 +98,14 @@ def phrases_of(title: str) -> list[str]:
     return [written for words in _phrases(title).values() if (written := _as_written(words, title))]
 
 
-def phrases_held(text: str) -> dict[tuple[str, ...], str]:
-    """The phrases of a text that can name a subject: stems -> the words, lower case."""
-    return _phrases(text)
+def title_phrases(paper: Paper) -> dict[tuple[str, ...], str]:
+    """The phrases of the paper's title that can name a subject: stems -> the words, lower case."""
+    return _phrases(paper.title)
+
+
+def abstract_phrases(paper: Paper) -> dict[tuple[str, ...], str]:
+    """The phrases of the abstract's first sentences that can name a subject: stems -> the words, lower case."""
+    return _phrases(paper.abstract[:_ABSTRACT_CHARACTERS])
 
 
 _GERUND_NEXT = re.compile(r" [a-z]+ing\b", re.I)
@@ -126,9 +132,13 @@ def _word(word: str) -> _Word:
 
 def _is_subject(words: Sequence[_Word]) -> bool:
     """Whether the words, which begin and end well, can name a subject: no praise, words that separate."""
-    weights = [word.weight for word in words]
-    telling = max(weights) >= _LEAST_PHRASE_WEIGHT and sum(weights) / len(weights) >= LEAST_WORD_WEIGHT
-    return telling and not any(word.is_praise for word in words)
+    heaviest = total = 0.0
+    for word in words:  # called for every run of words of every abstract: one plain loop
+        if word.is_praise:
+            return False
+        total += word.weight
+        heaviest = max(heaviest, word.weight)
+    return heaviest >= _LEAST_PHRASE_WEIGHT and total >= LEAST_WORD_WEIGHT * len(words)
 
 
 def shared_phrases(papers: Sequence[Paper]) -> list[tuple[str, tuple[Paper, ...]]]:
@@ -139,8 +149,8 @@ def shared_phrases(papers: Sequence[Paper]) -> list[tuple[str, tuple[Paper, ...]
     holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
     titles: dict[tuple[str, ...], tuple[str, str]] = {}  # the words in the first title that holds them, and the title
     for at, paper in enumerate(papers):
-        in_title = _phrases(paper.title)
-        for stemmed in {**_phrases(paper.abstract[:_ABSTRACT_CHARACTERS]), **in_title}:
+        in_title = title_phrases(paper)
+        for stemmed in {**abstract_phrases(paper), **in_title}:
             holders[stemmed].append(at)
         for stemmed, words in in_title.items():
             titles.setdefault(stemmed, (words, paper.title))

@@ -20,6 +20,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Literal
 
@@ -28,7 +29,14 @@ from pasa.models.text import stems
 from pasa.paper import Paper, title_key
 from pasa.training_data.coverage import coverage, question_weights, stems_held
 from pasa.training_data.own_words import own_words
-from pasa.training_data.phrases import LEAST_WORD_WEIGHT, phrases_held, phrases_of, shared_phrases, word_weight
+from pasa.training_data.phrases import (
+    LEAST_WORD_WEIGHT,
+    abstract_phrases,
+    phrases_of,
+    shared_phrases,
+    title_phrases,
+    word_weight,
+)
 from pasa.training_data.question_forms import detail_question, gist_question, topic_question
 from pasa.training_data.restate import abbreviated, restated
 from pasa.training_data.sections import ReviewedSection
@@ -42,9 +50,9 @@ ASPECTS_A_SECTION = 2
 GISTS_A_SECTION = 2
 DETAIL_SHARE = 0.25  # of the sections, in which one paper is asked for by what its abstract says
 ON_TOPIC = 0.6  # of a topic's words, by weight, that a paper must hold which others cite under it
+LEAST_TOPIC_WEIGHT = 6.0  # nats, of its words together; thousands of papers are on "reinforcement learning"
 THEME_MOST_OF_SECTION = 0.5  # of its papers; what more of them hold separates nothing
 ASPECT_JOINTS = ("for", "in", "in the context of", "and", "with")
-_ABSTRACT_CHARACTERS = 700
 _NO_NAME = re.compile(r"(?:ing|ed|ions?|ity|ities|ments?|ness|ance|ence)$")
 _VERBS = {
     "accelerate": "accelerating",
@@ -130,7 +138,7 @@ def _topics(section: ReviewedSection, known: frozenset[Paper], rng: random.Rando
         weights = question_weights(topic)
         cited = [paper for at in places if (paper := section.papers[at]) in known]
         answers = tuple(paper for paper in cited if coverage(weights, paper) >= ON_TOPIC)
-        if answers:
+        if answers and sum(weights.values()) >= LEAST_TOPIC_WEIGHT:
             words = natural_case(_IN_PARENTHESES.sub("", topic), answers)
             found.append(_Subject(words, answers, "topic"))
     rng.shuffle(found)
@@ -140,11 +148,12 @@ def _topics(section: ReviewedSection, known: frozenset[Paper], rng: random.Rando
 def _themes(source: Paper, papers: Sequence[Paper]) -> list[_Subject]:
     """The most telling words of the citing paper's own that some of the papers hold: of its abstract, several."""
     most = max(1, int(THEME_MOST_OF_SECTION * len(papers)))
+    held = [(paper, stems_held(paper)) for paper in papers]
     in_title = {written.lower() for written in phrases_of(source.title)}
     found = []
-    for stemmed, words in phrases_held(f"{source.title}. {source.abstract[:_ABSTRACT_CHARACTERS]}").items():
-        answers = tuple(paper for paper in papers if stems_held(paper).issuperset(stemmed))
-        spoken = len(answers) > 1 and any(stemmed in phrases_held(paper.abstract) for paper in answers)
+    for stemmed, words in (abstract_phrases(source) | title_phrases(source)).items():
+        answers = tuple(paper for paper, stems_of in held if stems_of.issuperset(stemmed))
+        spoken = len(answers) > 1 and any(stemmed in abstract_phrases(paper) for paper in answers)
         if 1 <= len(answers) <= most and (spoken or words in in_title):
             found.append((-sum(map(word_weight, stemmed)) * len(answers) ** 0.5, words, answers))
     return [_Subject(words, answers, "theme") for _, words, answers in sorted(found)[:THEMES_A_SECTION]]
@@ -190,8 +199,12 @@ def names_an_answer(query: WrittenQuery) -> bool:
 
 def _overlap(phrase: str, topic: str) -> bool:
     """Whether the phrase repeats the topic, in whole or in part, abbreviated or not."""
-    shared = set(stems(spelled_out(phrase))) & set(stems(spelled_out(topic)))
-    return bool(shared) or title_key(phrase) in title_key(topic)
+    return not _stems_of(phrase).isdisjoint(_stems_of(topic)) or title_key(phrase) in title_key(topic)
+
+
+@lru_cache(maxsize=10_000)
+def _stems_of(subject: str) -> frozenset[str]:
+    return frozenset(stems(spelled_out(subject)))
 
 
 def on_topic(topic: str, papers: Sequence[Paper]) -> tuple[Paper, ...]:

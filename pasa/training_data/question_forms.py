@@ -143,7 +143,7 @@ def gist_question(clause: str, rng: random.Random) -> str | None:
     if not rest or len(rest.split()) > _MOST_GIST_WORDS or _OPEN_END.search(rest):
         return None
     rest = abbreviated(restated(rest, rng, share=1.0), rng)
-    if joint in ("for", "of"):
+    if joint in ("for", "of") or rest.split()[0].endswith("ing"):  # "an approach to computing"
         return topic_question(rest, 1, rng)
     if joint == "to":
         return _sentence(rng.choice(_TO_FORMS).format(paper=rng.choice(_ONE), papers=rng.choice(_MANY), s=rest))

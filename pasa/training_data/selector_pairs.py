@@ -7,9 +7,9 @@ Answers are a fraction of the papers that answer a query, and what a search puts
 therefore no negative where it
 
 - is cited by the source paper, for whatever: its author put both into one context;
-- is "selected": its title and abstract hold SELECTED_COVERAGE or more of the question's words, by their weight. Only a
-  question that tells what one paper does has no other answer, so that for it a paper that holds nearly all words is a
-  negative as well: words alone decide nothing.
+- is "selected": its title and abstract hold SELECTED_COVERAGE or more of the question's words, by their weight, or
+  SELECTED_COVERAGE_OF_SHORT where the question has but one or two. Only a question that tells what one paper does has
+  no other answer, so that for it a paper that holds nearly all words is a negative as well: words alone decide nothing.
 
 With a Selector (`rules`, or a checkpoint of an earlier stage) what it scores above 0.5 is no negative either.
 
@@ -43,11 +43,12 @@ NegativeKind = Literal["search", "cited", "elsewhere"]
 
 SELECTED_COVERAGE = 0.75
 SELECTED_COVERAGE_OF_ONE = 0.95  # where the question tells what one paper does
+SHORT_QUESTION, SELECTED_COVERAGE_OF_SHORT = 2, 0.6  # words; "submodular maximization": the rarer of two is nearly all
 HARD_COVERAGE = 0.25  # a hit that holds less of the question is an easy negative
 MAX_PROMPT_CHARACTERS = 6000  # about 1,500 tokens; upstream's rows are cut at 1,024
 _HITS = 50  # of each query that are met
 _QUERIES = 2  # of the rules Crawler's that are searched
-_LOOKED_AT_PER_NEGATIVE = 4  # hits, drawn from all that are met
+_LOOKED_AT_PER_NEGATIVE = 8  # hits, drawn from all that are met
 _CITING_HITS = 4  # hits with full text whose references are followed
 _KINDS: tuple[NegativeKind, ...] = ("search", "cited", "elsewhere")
 
@@ -80,8 +81,9 @@ def build_pairs(
     `verdicts`, by (qid, title key): judges' decisions (pasa/training_data/judges.py), which overrule the labels; their
     reasons follow the decision. A `selector` works in this process alone. Raises ConfigError.
     """
+    coverages = [HARD_COVERAGE, SELECTED_COVERAGE, SELECTED_COVERAGE_OF_SHORT, SELECTED_COVERAGE_OF_ONE]
     recorded = {
-        "coverage": [HARD_COVERAGE, SELECTED_COVERAGE, SELECTED_COVERAGE_OF_ONE],
+        "coverage": coverages,
         "verdicts": len(verdicts or {}),
         "selector": selector.name if selector else None,
     }
@@ -155,7 +157,7 @@ class _Pairs:
         hits = self._hits(query, rng)
         refused = {*query.numbers, *self._graph.cited_by(query.source), query.source}
         words = question_weights(query.question)
-        selected = SELECTED_COVERAGE_OF_ONE if query.tells_one else SELECTED_COVERAGE
+        selected = selected_coverage(query, words)
         looked_at = self._read(hits[: _LOOKED_AT_PER_NEGATIVE * wanted])
         pools: dict[NegativeKind, Iterator[tuple[int, Paper]]] = {
             "search": iter(_hard_first(words, selected, looked_at)),
@@ -196,6 +198,13 @@ class _Pairs:
         kept = [pair for pair, score in zip(drawn, scores, strict=True) if score <= SELECT_THRESHOLD]
         made.drops["selected by the Selector, not labelled"] += len(drawn) - len(kept)
         return kept
+
+
+def selected_coverage(query: LabelledQuery, words: Mapping[str, float]) -> float:
+    """The share of the question's words that makes an unlabelled paper too likely an answer to be a negative."""
+    if query.tells_one:
+        return SELECTED_COVERAGE_OF_ONE
+    return SELECTED_COVERAGE if len(words) > SHORT_QUESTION else SELECTED_COVERAGE_OF_SHORT
 
 
 def _is_negative(
