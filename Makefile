@@ -6,10 +6,11 @@ Q ?=
 # The question as it was typed: make must not expand or run anything in it.
 override Q := $(value Q)
 
-.PHONY: search web test test-distributed check help
+.PHONY: search install web test test-distributed check help
 help:
 	@echo 'make search Q="which papers study UCB for non-stationary RL?"   find papers (ARGS="--engine arxiv" for flags)'
 	@echo 'make web      a page to search with, at http://127.0.0.1:8080 (ARGS="--library L --port 9000" for flags)'
+	@echo 'make install  the command pasa, as .venv/bin/pasa'
 	@echo 'make test     the test suite (offline)'
 	@echo 'make test-distributed   the tests on local Ray clusters and of training on two processes (minutes; installs requirements-ray.txt)'
 	@echo 'make check    ruff and mypy'
@@ -36,6 +37,9 @@ search: $(VENV)/.installed
 
 web: $(VENV)/.installed
 	@$(BIN)/python -m pasa.web $(ARGS)
+
+install: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest

@@ -196,7 +196,7 @@ def choose_engine(tools: ToolSettings) -> Choice:
 
     Keys come from the environment or a .env file here. Raises ConfigError.
     """
-    _read_env_file()
+    read_env_file()
     names = engine_names(tools.engine)
     for name in set(reference_source_names(tools.reference_sources)) - {"auto"}:
         _check_key(name, "reference source", 'or --reference_sources ""')
@@ -227,7 +227,8 @@ def _has_key(variable: str) -> bool:
     return bool(os.environ.get(variable, "").strip())
 
 
-def _read_env_file() -> None:
+def read_env_file() -> None:
+    """Sets what the .env file here names and the environment does not. Raises ConfigError."""
     try:
         load_dotenv(Path(".env"))
     except (OSError, UnicodeDecodeError) as error:

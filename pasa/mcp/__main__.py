@@ -28,6 +28,7 @@ from pasa.display import note
 from pasa.errors import ConfigError, PasaError
 from pasa.mcp.http import HttpSettings, serve_http
 from pasa.mcp.server import ServerLimits, paper_server
+from pasa.tool_assembly import read_env_file
 
 _FLAGS = ("engine", "library", "crawler", "selector", "retrieval", "prompts", "api_base", "device")
 _PORT = 8765
@@ -37,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until the client or a signal ends it; the exit code."""
     options = build_parser().parse_args(arguments)
     try:
-        limits = _limits(options)
+        read_env_file()
+        limits, http = _limits(options), HttpSettings.from_flags(options) if options.http else None
         flags = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
         agent = PaperAgent(config=options.config, on_note=note, **flags)
         try:
-            if options.http:
-                serve_http(paper_server(agent.open(), limits), HttpSettings.from_flags(options), note)
+            if http:
+                serve_http(paper_server(agent.open(), limits), http, note)
             else:
                 _open_meanwhile(agent)
                 paper_server(agent, limits).run("stdio")
