@@ -123,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     models = parser.add_argument_group("models").add_argument
     models("--crawler_path", metavar="MODEL", help="writes queries, chooses sections (default: auto, see below)")
     models("--selector_path", metavar="MODEL", help="scores papers (default: auto, see below)")
+    models("--second_selector_path", metavar="MODEL", help="reads the best 30 papers again (default: none)")
     models("--encoder", metavar="MODEL", help="reads papers for `rules`: all-MiniLM-L6-v2 (default) or pasa-minilm")
     models("--prompts", metavar="SET", help="pasa = the released checkpoints', chat = for general chat models (pasa)")
     models("--device", help="auto, cpu, cuda, cuda:1, mps ... (default: auto)")

@@ -103,6 +103,7 @@ def assemble(
         if settings.agent.ensemble_runs > 1 and generator.name == "rules":
             tell("  --ensemble_runs is for language models: rules are not sampled, each run is the same")
         rerank = _rerank(settings.models, scorer, tools.library if engine_choice.name == "library" else None)
+        rerank = _read_again(settings, rerank, tools.library, tell)
         source = _repairing(tools.source, settings.models, tools.library)
         agent = PaperAgent(
             generator,
@@ -235,6 +236,19 @@ def _rerank(models: ModelSettings, scorer: Scorer, library: Library | None) -> R
         return _rerank_by_citations(models)
     counted = library.info().with_sections <= CITATIONS_COUNTED_PAPERS
     return RulesRanker(scorer.embedder, library.times_cited if counted else None, library)
+
+
+def _read_again(settings: Settings, first: Rerank | None, library: Library | None, tell: Note) -> Rerank | None:
+    """`first` with the second Selector's word on its best papers, where one is asked for."""
+    models = settings.models
+    if not models.second_selector_path:
+        return first
+    from pasa.models.second_reading import SecondReading
+
+    scorer = build_scorer(models.second_selector_path, settings, library)
+    tell(f"second selector: {getattr(scorer, 'description', scorer.name)}, the best {models.second_selector_papers}")
+    papers, share = models.second_selector_papers, models.second_selector_share
+    return SecondReading(scorer, first, settings.agent.prompts, papers, share)
 
 
 def _rerank_by_citations(models: ModelSettings) -> Rerank:

@@ -78,6 +78,10 @@ class ModelSettings:
     # Final scores; auto: with `rules` on a large library, by all that the crawl tells (pasa.models.rules_ranker);
     # citations: by who cites whom among the found; none: as the Selector gave them.
     rerank: Literal["auto", "citations", "none"] = "auto"
+    # Reads the best papers of the final ranking again and orders them anew (pasa.models.second_reading); null = none.
+    second_selector_path: str | None = None
+    second_selector_papers: int = 30
+    second_selector_share: float = 0.5  # of its word in the order; 1 = the first ranking has none
     title_repair_path: str | None = None  # writes the titles of cited entries that nothing was found for; null = nobody
     batch_size: int = 8  # prompts the Crawler answers at once
     api_base: str | None = None  # of the OpenAI-compatible server; None = the client's own default
@@ -146,6 +150,8 @@ _MINIMUM = {
     "max_seconds": 0,
     "temperature": 0,
     "ensemble_temperature": 0,
+    "second_selector_papers": 1,
+    "second_selector_share": 0,
     "batch_size": 1,
     "api_concurrency": 1,
     "queries_at_once": 1,
@@ -157,7 +163,7 @@ _MINIMUM = {
     "top_p": 0,
     "ensemble_top_p": 0,
 }
-_MAXIMUM = {"select_threshold": 1, "top_p": 1, "ensemble_top_p": 1}
+_MAXIMUM = {"select_threshold": 1, "second_selector_share": 1, "top_p": 1, "ensemble_top_p": 1}
 _ABOVE_ZERO = {"timeout_seconds", "api_timeout_seconds"}
 _URLS = {
     "serper_base",

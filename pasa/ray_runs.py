@@ -145,6 +145,7 @@ def for_elsewhere(settings: Settings, engine: tool_assembly.Choice, hosts: int) 
             crawler_path=_absolute(choose_model(models.crawler_path, "crawler").name),
             selector_path=_absolute(choose_model(models.selector_path, "selector").name),
             encoder=_absolute(models.encoder),
+            second_selector_path=_absolute(models.second_selector_path) if models.second_selector_path else None,
             title_repair_path=_absolute(models.title_repair_path) if models.title_repair_path else None,
         ),
         tools=replace(

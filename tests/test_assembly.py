@@ -15,6 +15,7 @@ from pasa.assembly import assemble, choose_config, choose_model
 from pasa.config import ENGINES, ModelSettings, Settings, ToolSettings
 from pasa.errors import ConfigError
 from pasa.library import build_library
+from pasa.models.second_reading import SecondReading
 from pasa.tool_assembly import ENGINE_KINDS, Choice, choose_engine
 from pasa.tools.local import LibrarySource
 from pasa.tools.title_repair import TitleRepairSource
@@ -282,3 +283,13 @@ def test_a_large_library_is_ranked_by_all_the_crawl_tells_unless_asked_otherwise
                 ranked[rerank, large_from] = [paper.score for paper in made.agent.run(QUESTION).papers]
     assert ranked["auto", 1] != ranked["none", 1]
     assert ranked["auto", 10**6] == ranked["citations", 10**6] == ranked["none", 1]
+
+
+def test_a_second_selector_has_its_word_in_the_final_ranking(tmp_path: Path) -> None:
+    said: list[str] = []
+    tools = ToolSettings(engine="demo", cache_dir=str(tmp_path))
+    settings = Settings(models=ModelSettings("rules", "rules", second_selector_path="rules"), tools=tools)
+    with assemble(settings, said.append) as assembly:
+        assert isinstance(assembly.agent._rerank, SecondReading)
+        assert assembly.record["reranked"]
+    assert any(line.startswith("second selector: ") for line in said)
