@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pasa.errors import CheckpointError
-from pasa.models.hf_loading import first_line, resolve_checkpoint
+from pasa.models.hf_loading import ADAPTER_FILE, CONFIG_FILE, adapter_base, first_line, resolve_checkpoint
 from trl_ext.session_ppo.log_probs import ChosenTokenHead, check_plain_logits
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PolicySettings
@@ -177,15 +177,16 @@ def load_session_policy(
     Raises CheckpointError.
     """
     path = settings.model_name_or_path
-    language_model: Any = _load(AutoModelForCausalLM, path, dtype, attention)
+    language_model: Any = _load(path, dtype, attention)
     reference = None
     if settings.lora_rank:
         language_model = _with_adapter(language_model, settings)
     else:
-        reference = _load(AutoModelForCausalLM, path, dtype, attention)
+        reference = _load(path, dtype, attention)
     value_body = None
     if settings.value_body == "copy":
-        value_body = _load(AutoModel, settings.value_model_name_or_path or path, dtype, attention)
+        body = settings.value_model_name_or_path or path
+        value_body = _load(body, dtype, attention).get_decoder()
     policy = SessionPolicy(
         language_model, value_body, reference, settings.value_layer, settings.chunk_tokens, temperature
     )
@@ -194,12 +195,20 @@ def load_session_policy(
     return policy.train()
 
 
-def _load(kind: Any, path: str, dtype: torch.dtype, attention: str) -> Any:
+def _load(path: str, dtype: torch.dtype, attention: str) -> Any:
+    """The causal language model at `path`; a LoRA folder's weights are added to its base's."""
     location = resolve_checkpoint(path)
+    is_adapter = (Path(location) / ADAPTER_FILE).is_file() and not (Path(location) / CONFIG_FILE).is_file()
+    base = adapter_base(Path(location)) if is_adapter else location
     try:
-        return kind.from_pretrained(
-            location, dtype=dtype, attn_implementation=attention, local_files_only=Path(location).is_dir()
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=dtype, attn_implementation=attention, local_files_only=Path(base).is_dir()
         )
+        if not is_adapter:
+            return model
+        from peft import PeftModel  # takes a second that others need not wait
+
+        return PeftModel.from_pretrained(model, location).merge_and_unload()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"cannot load {path}: {first_line(error)}") from error
 

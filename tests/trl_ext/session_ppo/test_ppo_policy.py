@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from pasa.errors import CheckpointError
 from tests.trl_ext.session_ppo.sessions import decode, random_step
 from trl_ext.session_ppo.batch import batch_of, select_rows
 from trl_ext.session_ppo.policy import arguments_of, load_session_policy, value_head
@@ -160,3 +161,21 @@ def test_the_policy_alone_can_be_saved_and_read_back(tiny_model, tmp_path, form)
     start = int(some.prompt_lengths[0])
     said = policy(**arguments_of(some), parts=("policy",))["log_probs"][0, 0]
     torch.testing.assert_close(said, logits[0, start - 1, some.reply_ids[0, 0]], rtol=1e-4, atol=1e-4)
+
+
+def test_a_lora_folder_is_where_a_policy_can_begin(tiny_model, tmp_path):
+    """What supervised fine-tuning with LoRA leaves: policy, reference and value all begin at base plus adapter."""
+    tuned = randomize(policy_of(tiny_model, lora_rank=2))
+    tuned.language_model.save_pretrained(tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    some = arguments_of(batch())
+    expected = tuned(**some, parts=("policy",))["log_probs"]
+    for form in ({}, {"lora_rank": 2}):
+        said = policy_of(str(tmp_path), **form)(**some, parts=EVERYTHING)
+        for name in ("log_probs", "reference_log_probs"):
+            torch.testing.assert_close(said[name], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_path_without_a_model_is_told_in_a_line(tmp_path):
+    with pytest.raises(CheckpointError, match="holds neither"):
+        policy_of(str(tmp_path))
