@@ -23,7 +23,7 @@ from pasa.assembly import build_scorer
 from pasa.config import Settings
 from pasa.errors import PasaError
 from pasa.library import Library
-from pasa.training_data.build import Row, tell_stderr
+from pasa.training_data.build import BadRows, Row, tell_stderr
 from pasa.training_data.command import DataParser, progress_line, required, show_manifest, show_sample
 from pasa.training_data.judges import read_verdicts
 from pasa.training_data.query_rows import MAX_BAD_ROWS
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         settings = PairSettings(args.seed, args.positives, args.negatives_per_positive, max_bad_rows=args.max_bad_rows)
         queries = Path(required(args.queries, "--queries"))
-        verdicts = read_verdicts(args.verdicts) if args.verdicts else None
+        verdicts = read_verdicts(args.verdicts, BadRows(args.max_bad_rows, tell_stderr)) if args.verdicts else None
         with Library.open(required(args.library, "--library")) as library:
             selector = build_scorer(args.selector, Settings(), library) if args.selector else None
             folder, fresh = args.output_folder, args.fresh

@@ -23,6 +23,7 @@ from pasa.models.base import Scorer
 from pasa.paper import title_key
 from pasa.prompts import PromptSet, select_request
 from pasa.query import read_lines, read_row
+from pasa.training_data.build import BadRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +34,30 @@ class Verdict:
     reason: str = ""
 
 
-def read_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
-    """(qid, the paper's title key) -> verdict; rows that nobody has decided are left out. Raises ConfigError."""
+def read_verdicts(path: Path, bad: BadRows) -> dict[tuple[str, str], Verdict]:
+    """(qid, the paper's title key) -> verdict; rows that nobody has decided are left out, and bad rows.
+
+    Raises ConfigError: no such file, too many bad rows.
+    """
     verdicts = {}
     for number, line in read_lines(path):
         where = f"{path.name}:{number}"
-        row = read_row(line, where)
-        if not isinstance(row, dict) or not isinstance(row.get("verdict"), bool | None):
-            raise ConfigError(f"{where}: `verdict` must be true, false or null")
-        if row.get("verdict") is None:
-            continue
-        if not isinstance(row.get("qid"), str) or not isinstance(row.get("title"), str):
-            raise ConfigError(f"{where}: `qid` and `title` must say which pair the verdict is on")
-        verdicts[row["qid"], title_key(row["title"])] = Verdict(row["verdict"], str(row.get("reason") or ""))
+        try:
+            if found := _verdict(read_row(line, where), where):
+                verdicts[found[0]] = found[1]
+        except ConfigError as error:
+            bad.add(where, str(error).removeprefix(where).lstrip(": "))
     return verdicts
+
+
+def _verdict(row: Any, where: str) -> tuple[tuple[str, str], Verdict] | None:
+    if not isinstance(row, dict) or not isinstance(row.get("verdict"), bool | None):
+        raise ConfigError(f"{where}: `verdict` must be true, false or null")
+    if row.get("verdict") is None:
+        return None
+    if not isinstance(row.get("qid"), str) or not isinstance(row.get("title"), str):
+        raise ConfigError(f"{where}: `qid` and `title` must say which pair the verdict is on")
+    return (row["qid"], title_key(row["title"])), Verdict(row["verdict"], str(row.get("reason") or ""))
 
 
 # -- a panel ---------------------------------------------------------------------------------------------------------
@@ -104,7 +115,7 @@ def hold_panel(
     asked = [select_request(case.question, case.title, case.abstract) for case in cases]
     votes = [judge.score(asked) for judge in judges]
     scores = [tuple(vote[at] for vote in votes) for at in range(len(cases))]
-    agreed = [len({_says_true(score) for score in row}) == 1 for row in scores]
+    agreed = [len({says_true(score) for score in row}) == 1 for row in scores]
     rng = random.Random(seed)
     drawn = [rng.random() < control_share for _ in cases]
     sent = [at for at in range(len(cases)) if referee and (drawn[at] or not agreed[at])]
@@ -116,7 +127,7 @@ def hold_panel(
             scores[at],
             agreed[at],
             told.get(at),
-            _says_true(told[at]) if at in told else _says_true(scores[at][0]) if agreed[at] else None,
+            says_true(told[at]) if at in told else says_true(scores[at][0]) if agreed[at] else None,
         )
         for at, case in enumerate(cases)
     ]
@@ -135,24 +146,25 @@ def panel_report(rulings: Sequence[Ruling]) -> dict[str, float]:
     report = {
         "pairs": len(rulings),
         "judges_agree": _share(len(agreed), len(rulings)),
-        "agreed_as_labelled": _share(sum(_says_true(r.scores[0]) is r.case.label for r in agreed), len(agreed)),
+        "agreed_as_labelled": _share(sum(says_true(r.scores[0]) is r.case.label for r in agreed), len(agreed)),
         "verdicts_as_labelled": _share(sum(r.verdict is r.case.label for r in decided), len(decided)),
         "asked_of_referee": _share(len(sent), len(rulings)),
         "control_pairs": len(control),
         "referee_agrees_with_agreed": _share(
-            sum(_says_true(r.scores[0]) is _says_true(r.referee or 0.0) for r in control), len(control)
+            sum(says_true(r.scores[0]) is says_true(r.referee or 0.0) for r in control), len(control)
         ),
         "left_for_a_person": len(rulings) - len(decided),
         "dollars": dollars,
         "dollars_for_all": _share(dollars, len(sent)) * len(rulings),
     }
     for judge in range(len(rulings[0].scores) if rulings else 0):
-        right = sum(_says_true(ruling.scores[judge]) is ruling.verdict for ruling in decided)
+        right = sum(says_true(ruling.scores[judge]) is ruling.verdict for ruling in decided)
         report[f"judge_{judge}_as_verdicts"] = _share(right, len(decided))
     return report
 
 
-def _says_true(score: float) -> bool:
+def says_true(score: float) -> bool:
+    """Whether a judge with this score takes the paper for an answer."""
     return score > SELECT_THRESHOLD
 
 

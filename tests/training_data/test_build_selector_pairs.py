@@ -9,6 +9,7 @@ from pasa.evaluation.selector_pairs import read_pairs
 from pasa.library import Library
 from pasa.paper import Paper
 from pasa.prompts import select_request
+from pasa.training_data.build import BadRows
 from pasa.training_data.judges import read_verdicts
 from pasa.training_data.selector_pairs import PairSettings, build_pairs, coverage, question_weights
 from scripts.build_sft_selector import main
@@ -109,7 +110,7 @@ def test_verdicts_overrule_labels_and_bring_their_reasons(library, tmp_path):
         {"qid": "q1", "title": GOLD, "verdict": False},
         {"qid": "q1", "title": NEARBY, "verdict": None},
     ]
-    verdicts = read_verdicts(write_rows(tmp_path / "verdicts.jsonl", decided))
+    verdicts = read_verdicts(write_rows(tmp_path / "verdicts.jsonl", decided), BadRows(0, print))
     rows, manifest = built(
         library, tmp_path, [query_row(), query_row(qid="q1")], verdicts=verdicts, negatives_per_positive=9
     )

@@ -7,10 +7,12 @@ import pytest
 from pasa.errors import ConfigError
 from pasa.models.base import Score
 from pasa.prompts import select_request
+from pasa.training_data.build import BadRows
 from pasa.training_data.judges import Case, Verdict, hold_panel, panel_report, read_verdicts
 from scripts.judge_pairs import main
 from tests.library_rows import write_rows
 from tests.models.openai_server import Answer, OpenAIServer, chat_answer, completion_answer
+
 
 CASES = [Case(f"q{n}", f"question {n}?", f"Paper {n}", "Text.", label=n < 2) for n in range(4)]
 
@@ -49,7 +51,7 @@ def test_without_a_referee_a_person_has_the_last_word(tmp_path):
     assert [row["verdict"] for row in rows] == [True, None, False, None]
     assert panel_report(rulings)["left_for_a_person"] == 2
     rows[1] |= {"verdict": True, "reason": "It does."}
-    verdicts = read_verdicts(write_rows(tmp_path / "v.jsonl", rows))
+    verdicts = read_verdicts(write_rows(tmp_path / "v.jsonl", rows), BadRows(0, print))
     assert verdicts == {
         ("q0", "paper"): Verdict(True),
         ("q1", "paper"): Verdict(True, "It does."),
@@ -75,8 +77,11 @@ def test_a_report_on_nothing_is_all_zero():
 )
 def test_a_verdict_that_cannot_be_read_is_told_by_its_line(tmp_path, row):
     path = write_rows(tmp_path / "v.jsonl", [row])
-    with pytest.raises(ConfigError, match=r"v\.jsonl:1"):
-        read_verdicts(path)
+    told = []
+    assert read_verdicts(path, BadRows(1, told.append)) == {}
+    assert told[0].startswith("skipped v.jsonl:1: ")
+    with pytest.raises(ConfigError, match="1 bad rows, more than the 0"):
+        read_verdicts(path, BadRows(0, print))
 
 
 def test_the_command_votes_and_writes_what_the_builder_reads(tmp_path, capsys):
@@ -108,4 +113,4 @@ def test_the_command_votes_and_writes_what_the_builder_reads(tmp_path, capsys):
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert printed["judges_agree"] == "0.25"
     assert printed["asked_of_referee"] == "0.75"
-    assert len(read_verdicts(out)) == 4
+    assert len(read_verdicts(out, BadRows(0, print))) == 4
