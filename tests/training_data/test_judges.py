@@ -13,7 +13,6 @@ from scripts.judge_pairs import main
 from tests.library_rows import write_rows
 from tests.models.openai_server import Answer, OpenAIServer, chat_answer, completion_answer
 
-
 CASES = [Case(f"q{n}", f"question {n}?", f"Paper {n}", "Text.", label=n < 2) for n in range(4)]
 
 
