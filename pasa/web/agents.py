@@ -109,7 +109,8 @@ class AgentPool:
 
     @asynccontextmanager
     async def lease(self, engine: str) -> AsyncIterator[Assembly]:
-        name = self.usual_engine if engine == "auto" else ",".join(sorted(engine_names(engine)))
+        names = self._usual.names if engine == "auto" else engine_names(engine)
+        name = self.usual_engine if set(names) == set(self._usual.names) else ",".join(sorted(names))
         self._in_use[name] += 1
         try:
             async with self._making:
@@ -133,9 +134,9 @@ class AgentPool:
         idle = [name for name in self._made if not self._in_use[name]]
         for name in idle[: max(0, len(self._made) + 1 - AGENTS_KEPT)]:
             assembly = self._made.pop(name)
-            await asyncio.to_thread(assembly.__exit__, None, None, None)
+            await asyncio.to_thread(assembly.close)
 
     async def close(self) -> None:
         while self._made:
             _, assembly = self._made.popitem()
-            await asyncio.to_thread(assembly.__exit__, None, None, None)
+            await asyncio.to_thread(assembly.close)

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
+import sqlite3
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
@@ -46,12 +48,14 @@ from pasa.web.run_queue import QueueFull, RunQueue
 from pasa.web.run_request import NUMBERS, read_run_request
 from pasa.web.run_store import ENDED, StoredRun
 
+log = logging.getLogger(__name__)
+
 STATIC = Path(__file__).parent / "static"
 OWNER_COOKIE = "pasa_browser"
 _OWNER_SECONDS = 365 * 24 * 3600
 HEARTBEAT_SECONDS = 15.0  # without an event, after which a comment tells that the connection lives
 RETRY_MILLISECONDS = 1500  # that a browser waits before it connects again
-STREAMS = 256  # open at once, of all users
+STREAMS = 512  # open at once, of all users
 _EXPORT_KEYS = 5000
 # An exported report is a page of its own making: it may style itself, and nothing else.
 _EXPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
@@ -83,6 +87,7 @@ def page_app(queue: RunQueue, token: Token, hosts: list[str], rates: Rates | Non
             HTTPException: _refuse,
             UserError: _unusable,
             QueueFull: _full,
+            sqlite3.Error: _not_kept,
             ClientDisconnect: _gone,
         },
     )
@@ -360,6 +365,11 @@ async def _unusable(request: Request, error: Exception) -> Response:
 
 async def _full(request: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 503, {"retry-after": "30"})
+
+
+async def _not_kept(request: Request, error: Exception) -> Response:
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    return _json({"error": "the server cannot read or write its runs now; its log says why"}, 503)
 
 
 async def _gone(request: Request, error: Exception) -> Response:

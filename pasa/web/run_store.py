@@ -18,6 +18,7 @@ from pasa.errors import ConfigError
 State = Literal["queued", "running", "done", "stopped", "failed", "interrupted"]
 ENDED: tuple[State, ...] = ("done", "stopped", "failed", "interrupted")
 INTERRUPTED = "The server was stopped while this search ran. What it had found is kept; it can be run again."
+_LOCK_SECONDS = 2.0  # that a server which is just ending gets to let go of the file
 LIST_LIMIT = 50  # runs of one page of the history
 
 _SCHEMA = """
@@ -58,15 +59,18 @@ class RunStore:
     """The runs in a file. Safe to use from several threads; each call is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file or makes it. Raises ConfigError where it cannot be used."""
+        """Opens the file or makes it, and holds it until closed. Raises ConfigError where it cannot be used."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(path, _LOCK_SECONDS, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would take up each other's runs
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except (OSError, sqlite3.Error) as error:
+            if "locked" in str(error):
+                raise ConfigError(f"another server keeps its runs in {path}: choose another --data_dir") from error
             raise ConfigError(f"cannot keep runs in {path} ({error}): choose another --data_dir") from error
         self._lock = threading.Lock()
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -395,6 +399,34 @@ def test_a_killed_server_leaves_runs_that_the_next_one_marks(tmp_path: Path) -> 
         assert events(running.address, "abc") == [{"n": 1, "type": "started"}]
         text = requests.get(f"{running.address}/api/runs/abc/export?format=csv", timeout=5).text
         assert "T" in text.splitlines()[1]
+
+
+def test_two_servers_do_not_share_their_runs(tmp_path: Path) -> None:
+    from pasa.web.run_store import RunStore
+
+    with page_server(world_agent(), tmp_path), pytest.raises(ConfigError, match="another server"):
+        RunStore(tmp_path / "runs.db")
+    RunStore(tmp_path / "runs.db").__exit__(None, None, None)
+
+
+def test_the_process_offers_what_it_has_and_ends_cleanly_and_at_once_at_a_signal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pasa.web", "--engine", "demo", "--port", "0", "--data_dir", str(tmp_path)]
+    keys = dict.fromkeys((TOKEN_VARIABLE, "SERPER_API_KEY"), "")
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, env={**os.environ, **keys}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        address = next(line.split()[-1] for line in process.stderr if line.startswith("the page: "))
+        offers = {
+            one["name"]: one["reason"] for one in requests.get(f"{address}/api/config", timeout=10).json()["engines"]
+        }
+        assert (offers["demo"], offers["serper"]) == ("", "needs SERPER_API_KEY")
+        refused = ended(address, ask(address, engine="serper")["id"], seconds=60)
+        assert "SERPER_API_KEY" in refused["error"]
+        with requests.get(f"{address}/api/runs/{ask(address)['id']}/events", stream=True, timeout=10) as stream:
+            lines = (line for line in stream.iter_lines(decode_unicode=True) if "made_of" in line)
+            assert '"crawler":"rules"' in next(lines)
+            process.send_signal(signal.SIGTERM)  # with a stream open
+            assert process.wait(20) == 0
 
 
 # -- exports -----------------------------------------------------------------------------------------------------------

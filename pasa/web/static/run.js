@@ -260,6 +260,7 @@ export async function prepareRun(go, showError) {
     fillIn(asked);
   }));
   $("copy-link").addEventListener("click", tried(async () => {
+    if (!navigator.clipboard) return window.prompt("The address of this search", location.href); // not over plain HTTP
     await navigator.clipboard.writeText(location.href);
     announce("Link copied", true);
     $("copy-link").textContent = "Copied";
