@@ -1,0 +1,36 @@
+"""benchmarks/ppo_step.py compares like with like: both ways take the same step."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from benchmarks import ppo_step
+
+
+@pytest.fixture(scope="module")
+def outcomes(tiny_model, tmp_path_factory):
+    library = str(ppo_step.write_library(tmp_path_factory.mktemp("library") / "papers.jsonl"))
+    told = {"model": tiny_model, "library": library, "searches": 1, "expansions": 1, "search_seconds": 0.0}
+    return {way: ppo_step.run(argparse.Namespace(way=way, **told)) for way in ppo_step.WAYS}
+
+
+def test_both_ways_have_the_same_losses(outcomes):
+    naive, ours = outcomes["naive"], outcomes["ours"]
+    for name in ppo_step.LOSSES:
+        assert ours[name] == pytest.approx(naive[name], abs=1e-4), name
+    assert naive["value_loss"] > 1e-3  # there is something to compare
+
+
+def test_both_ways_learn_from_as_much(outcomes):
+    for name in ("sessions", "tokens", "starts"):
+        assert outcomes["ours"][name] == outcomes["naive"][name]
+    assert outcomes["ours"]["sessions"] == 3
+    assert outcomes["ours"]["starts"] > 0
+
+
+def test_a_step_is_measured_in_parts(outcomes):
+    for figures in outcomes.values():
+        assert figures["seconds"] == pytest.approx(figures["rollout_seconds"] + figures["learning_seconds"])
+        assert figures["step_mb"] > 0
