@@ -11,13 +11,14 @@ from typing import Any
 from pasa.batcher import in_thread
 from pasa.models.base import CrawlRequest, Generator, Reply, Sampling, Scorer, SideBySide
 from pasa.models.hf_batches import like_length_batches
-from pasa.models.hf_generator import HuggingFaceGenerator
+from pasa.models.hf_generator import STOP_TEXTS, HuggingFaceGenerator
 from pasa.models.hf_loading import LoadedModel
 from pasa.tools.base import PaperSource, SearchEngine
 from pasa.workers import Workers
 
 # How long the first prompt of a layer waits for the others: they come within a few turns of the event loop.
 LAYER_LINGER_SECONDS = 0.02
+_STOP_TOKENS = max(map(len, STOP_TEXTS)) + 1  # a token is a character at least
 # Settings of a checkpoint that bend the distribution which tokens are drawn from.
 _BENDING = ("repetition_penalty", "top_k")
 
@@ -40,6 +41,14 @@ class PolicyGenerator(HuggingFaceGenerator):
         """One reply a request, in order. Raises ModelError."""
         with self._precision():
             return super().generate(requests, sampling)
+
+    def reply_of(self, prompt: Sequence[int], ids: Sequence[int]) -> Reply:
+        """The Reply that a server wrote as these tokens, up to the stop action or the end token."""
+        for length in range(1, len(ids) + 1):
+            text = self.tokenizer.decode(list(ids[max(0, length - _STOP_TOKENS) : length]))
+            if any(stop in text for stop in STOP_TEXTS):
+                return self._reply(prompt, ids, length)
+        return self._reply(prompt, ids, None)
 
     def _checkpoint_setting(self, name: str) -> Any:
         return None if name in _BENDING else super()._checkpoint_setting(name)

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pasa.budget import Budget
 from pasa.config import AgentSettings
@@ -49,8 +49,7 @@ class RolloutSettings:
         "paper"  # which papers are expanded next: drawn, matches preferred; upstream: the top ones
     )
     match_weight: float = 3.0  # "paper": how many times as likely a match is drawn
-    expand_from: str = "layer"  # papers found in the round before; queue = all that were not expanded yet
-    temperature: float = 1.0
+    expand_from: Literal["layer", "queue"] = "layer"  # papers of the round before; queue = all not expanded yet
     max_new_tokens: int = 256
     max_prompt_tokens: int = 992  # longer prompts lose the end of their abstract, as the agent's do
     search_queries: int = 5  # actions carried out of a search session at most (upstream: 5)
@@ -64,13 +63,13 @@ class RolloutSettings:
         """Of a device and step."""
         return self.search_sessions + self.rounds * self.expand_sessions
 
-    def agent(self, seed: int = 0) -> AgentSettings:
+    def agent(self, seed: int = 0, temperature: float = 1.0) -> AgentSettings:
         """The crawl's settings."""
         return AgentSettings(
             expand_layers=self.rounds,
             search_queries=self.search_queries,
             search_papers=self.search_papers,
-            temperature=self.temperature,
+            temperature=temperature,
             max_new_tokens=self.max_new_tokens,
             seed=seed,
             undated="drop",
@@ -194,12 +193,14 @@ class Rollouts:
         scorer: MatchScorer,
         settings: RolloutSettings,
         rewards: RewardSettings,
+        temperature: float = 1.0,
     ) -> None:
         self.environment = environment
+        self._temperature = temperature
         self.settings = settings
         self.rewards = rewards
-        self._policy = policy
-        self._scorer = scorer
+        self.policy = policy
+        self.scorer = scorer
         self._workers = StepWorkers(
             policy, scorer, environment.engine, environment.source, settings.threads_num, settings.generation_batch
         )
@@ -220,7 +221,7 @@ class Rollouts:
 
     async def _step(self, queries: Sequence[TrainingQuery], seed: int) -> StepRollouts:
         started = time.monotonic()
-        agent = self.settings.agent(seed)
+        agent = self.settings.agent(seed, self._temperature)
         crawls = [QueryCrawl(query, self.environment, self._workers, agent) for query in queries]
         try:
             await each([crawl.advance() for crawl in crawls])
@@ -257,7 +258,7 @@ class Rollouts:
 
     def _result(self, crawls: Sequence[QueryCrawl], agent: AgentSettings, seconds: float) -> StepRollouts:
         records = [crawl.record() for crawl in crawls]
-        encode = lambda requests: self._policy.encode(requests, agent.max_new_tokens)  # noqa: E731
+        encode = lambda requests: self.policy.encode(requests, agent.max_new_tokens)  # noqa: E731
         settings = self.settings
         step = step_sessions(records, settings.sessions, self.rewards, agent, encode, settings.valued_papers)
         result = StepRollouts(step, {})

@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+"""Trains the Crawler with session-level PPO: it learns from what its own searches find.
+
+  accelerate launch --config_file configs/accelerate/zero3.yaml scripts/train_ppo.py --config configs/ppo_crawler.yaml
+  python scripts/train_ppo.py --config configs/ppo_small_cpu.yaml --library data/library \\
+      --queries data/queries/train.jsonl --output_dir results/ppo_small
+
+Every setting of the config file is a flag as well; --help lists them. Stopped or killed, the same command goes on from
+the last checkpoint in output_dir. The trained policy is output_dir/policy, a folder for run_paper_agent.py
+--crawler_path. docs/TRAINING.md tells the rest.
+
+Exit codes: 0 done · 2 something to mend in the call, the data or the models · 3 stopped by what failed around it ·
+75 a process gave no sign of life · 130 interrupted
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
+
+from pasa.display import note
+from pasa.errors import ConfigError, PasaError
+from trl_ext.session_ppo.run_settings import flag_names, load_ppo_run, parse_flag
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help lists what there is")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = vars(build_parser().parse_args(words))
+        config = args.pop("config")
+        run = load_ppo_run(config, {name: parse_flag(name, text) for name, text in args.items() if text is not None})
+        from trl_ext.session_ppo.trainer import train  # takes seconds, which --help and a mistyped flag need not wait
+
+        train(run, shlex.join(["python", "scripts/train_ppo.py", *words]), note)
+    except PasaError as error:
+        note(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        note("interrupted; the same command goes on from the last checkpoint")
+        return INTERRUPTED
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: --config and a flag for each setting."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, (group, default) in flag_names().items():
+        place = groups.setdefault(group, parser.add_argument_group(group))
+        place.add_argument(
+            f"--{name}", metavar="VALUE", help=f"default: {'none' if default in ('', None) else default}"
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

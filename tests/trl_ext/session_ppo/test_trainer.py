@@ -1,0 +1,222 @@
+import dataclasses
+import json
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pasa.errors import ConfigError, ServiceError
+from pasa.models.base import Sampling
+from pasa.models.hf_generator import HuggingFaceGenerator
+from pasa.prompts import search_request
+from scripts.train_ppo import main
+from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, settings, words
+from trl_ext.session_ppo import trainer
+from trl_ext.session_ppo.checkpoints import newest_slot
+from trl_ext.session_ppo.engine import HalvingModel
+from trl_ext.session_ppo.environment import open_environment
+from trl_ext.session_ppo.toy import ToySelector
+from trl_ext.session_ppo.trainer import TrainingStopped, kept_lines, train
+
+LEARNING = {
+    "steps": 24,
+    "save_steps": 1000,
+    "search_sessions": 16,
+    "expand_sessions": 16,
+    "rounds": 1,
+    "generation_batch": 32,
+    "forward_batch": 32,
+    "value_warmup_steps": 8,
+    "learning_rate": 2e-3,
+    "value_learning_rate": 5e-3,
+    "kl_coefficient": 0.01,
+}
+
+
+class Killed(BaseException):
+    """What nothing catches, as little as SIGKILL."""
+
+
+def quiet(line):
+    pass
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(toy, tmp_path_factory):
+    """The folder of a whole run of six steps."""
+    folder = tmp_path_factory.mktemp("finished") / "out"
+    train(settings(toy, folder, eval_queries=str(toy.held_out), eval_steps=3), tell=quiet)
+    return folder
+
+
+def test_the_reward_rises(toy, tmp_path):
+    """From a policy that searches for any subject to one that searches for the subject asked for."""
+    run = settings(toy, tmp_path / "out", **LEARNING, eval_queries=str(toy.held_out))
+    train(run, tell=quiet, selector=ToySelector())
+    rewards = [line["reward_per_session"] for line in metrics(tmp_path / "out").values()]
+    first, last = sum(rewards[:6]) / 6, sum(rewards[-6:]) / 6
+    assert last > first + 1.5
+    before, *_, after = evaluations(tmp_path / "out").values()
+    assert after["eval/crawler_recall"] >= before["eval/crawler_recall"]
+
+
+def test_a_run_leaves_policies_that_load_as_crawlers_and_a_log(finished):
+    for name in ("checkpoint-2", "checkpoint-6", "policy"):
+        generator = HuggingFaceGenerator.load(str(finished / name), device="cpu")
+        assert generator.generate([search_request("Which works are on amber")], Sampling(max_new_tokens=8))[0].text
+    assert not torch.equal(
+        *(weights(finished / n)["model.embed_tokens.weight"] for n in ("checkpoint-2", "checkpoint-6"))
+    )
+    lines = metrics(finished)
+    assert list(lines) == [1, 2, 3, 4, 5, 6]
+    assert {"reward_per_session", "rollout/queue_size", "explained_variance", "asked/searches_new"} <= lines[6].keys()
+    assert list(evaluations(finished)) == [0, 3, 6]
+    assert evaluations(finished)[6]["eval/queries"] == 4
+    assert json.loads((finished / "ppo_run.json").read_text())["settings"]["run"]["steps"] == 6
+
+
+def test_a_killed_run_goes_on_with_the_same_numbers(toy, finished, tmp_path):
+    """Killed in the fifth step, after the checkpoint at four; the line of the fifth is written twice."""
+    run = settings(toy, tmp_path / "out", eval_queries=str(toy.held_out), eval_steps=3)
+
+    def kill(line):
+        if line.startswith("step 5"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(run, tell=kill)
+    assert newest_slot(tmp_path / "out")[1]["state"]["step"] == 4
+    told = []
+    train(run, tell=told.append)
+    assert "going on after step 4" in told
+    assert learnt(tmp_path / "out") == learnt(finished)
+    assert evaluations(tmp_path / "out") == evaluations(finished)
+    ours, theirs = weights(tmp_path / "out" / "policy"), weights(finished / "policy")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_state_cut_off_while_it_was_written_leaves_the_one_before(finished, toy, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    slot, content = newest_slot(tmp_path / "out")
+    assert content["state"]["step"] == 6
+    (slot / "state.json").write_text('{"state": {"st')
+    assert newest_slot(tmp_path / "out")[1]["state"]["step"] == 4
+
+
+def test_a_longer_run_goes_on_and_another_run_is_refused(finished, toy, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    held_out = {"eval_queries": str(toy.held_out), "eval_steps": 3}
+    train(settings(toy, tmp_path / "out", steps=7, **held_out), tell=quiet)
+    assert list(metrics(tmp_path / "out")) == [1, 2, 3, 4, 5, 6, 7]
+    before = sorted(path for path in (tmp_path / "out").rglob("*"))
+    with pytest.raises(ConfigError, match=r"a run with another rewards\.alpha: name another output_dir"):
+        train(settings(toy, tmp_path / "out", alpha=2.0, **held_out), tell=quiet)
+    with pytest.raises(ConfigError, match="leave resume on"):
+        train(settings(toy, tmp_path / "out", resume=False, **held_out), tell=quiet)
+    assert sorted(path for path in (tmp_path / "out").rglob("*")) == before
+
+
+def test_lora_on_a_shared_backbone_is_saved_as_an_adapter(toy, tmp_path):
+    lora = {"lora_rank": 2, "value_body": "shared", "steps": 2, "value_warmup_steps": 0}
+    train(settings(toy, tmp_path / "out", **lora), tell=quiet)
+    assert (tmp_path / "out" / "policy" / "adapter_model.safetensors").is_file()
+    assert "LoRA" in HuggingFaceGenerator.load(str(tmp_path / "out" / "policy"), device="cpu").description
+    told = []
+    train(settings(toy, tmp_path / "out", **lora | {"steps": 3}), tell=told.append)
+    assert "going on after step 2" in told
+
+
+# -- bad days --------------------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """An engine that is down for some of its calls."""
+
+    name = "failing"
+
+    def __init__(self, engine, is_down):
+        self.engine = engine
+        self.is_down = is_down
+
+    def search(self, *args):
+        if self.is_down():
+            raise ServiceError("search is down", 503)
+        return self.engine.search(*args)
+
+
+def with_engine(monkeypatch, is_down):
+    @contextmanager
+    def opened(tools, agent, cut_off, budget):
+        with open_environment(tools, agent, cut_off, budget) as environment:
+            yield dataclasses.replace(environment, engine=Failing(environment.engine, is_down))
+
+    monkeypatch.setattr(trainer, "open_environment", opened)
+
+
+def test_while_the_search_fails_steps_go_on_and_learning_resumes_afterwards(toy, tmp_path, monkeypatch):
+    told = []
+    down = lambda: sum(line.startswith("step ") and "reward" in line for line in told) in (2, 3)  # noqa: E731
+    with_engine(monkeypatch, down)
+    train(settings(toy, tmp_path / "out", save_steps=1000, generation_batch=1), tell=told.append)
+    log = metrics(tmp_path / "out")
+    failed = {n: line["rollout/crawls_failed"] for n, line in log.items()}
+    assert failed[3] > 0
+    assert failed[4] > 0
+    assert {failed[n] for n in (1, 2, 5, 6)} == {0}
+    assert any("step 3, process 0: query train_" in line and "search is down" in line for line in told)
+
+
+def test_a_search_that_stays_down_stops_the_run_with_a_line(toy, tmp_path, monkeypatch):
+    with_engine(monkeypatch, lambda: True)
+    with pytest.raises(TrainingStopped, match="steps in a row gave no session"):
+        train(settings(toy, tmp_path / "a", steps=100, max_empty_steps=2, search_queries=5), tell=quiet)
+    with pytest.raises(TrainingStopped, match="on_failure is stop"):
+        train(settings(toy, tmp_path / "b", on_failure="stop"), tell=quiet)
+
+
+def test_what_is_too_much_for_the_memory_goes_through_in_halves():
+    seen = []
+
+    def model(input_ids, parts, detach_value):
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        seen.append(len(input_ids))
+        return {"values": input_ids * 2.0}
+
+    halving = HalvingModel(model)
+    ids = torch.arange(14).reshape(7, 2)
+    with torch.no_grad():
+        assert torch.equal(halving(input_ids=ids, parts=("value",))["values"], ids * 2.0)
+    assert sum(seen) == 7
+    assert halving.times_halved > 0
+    with pytest.raises(torch.OutOfMemoryError):  # gradients of a half would be lost
+        halving(input_ids=ids, parts=("value",))
+
+
+def test_lines_of_steps_that_were_not_kept_are_written_anew(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
+    kept_lines(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_mistakes_end_with_a_line(toy, tmp_path, capfd):
+    for change, said in (
+        ({"gama1": "0"}, "--help"),
+        ({"alpha": "-1"}, "rewards.alpha is -1.0; it must be at least 0"),
+        ({"model_name_or_path": "./none"}, "no checkpoint at"),
+        ({"queries": "none.jsonl"}, "cannot read"),
+        ({"next_papers": "best"}, "it may be paper, upstream"),
+        ({"report_to": "paper"}, "it may be tensorboard, wandb"),
+    ):
+        given = words(toy, tmp_path / "out")
+        assert main([*given, *(w for name, value in change.items() for w in (f"--{name}", value))]) == 2
+        line = capfd.readouterr().err.splitlines()[-1]
+        assert line.startswith("error: ")
+        assert said in line

@@ -1,0 +1,189 @@
+"""The models on their devices: what accelerate and DeepSpeed make of SessionPolicy and its optimizer.
+
+The same code for one process, for DDP, and for ZeRO-2 and ZeRO-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from transformers import PreTrainedTokenizerBase
+
+from pasa.errors import CheckpointError
+from pasa.models.hf_batches import is_out_of_memory
+from pasa.models.hf_loading import LoadedModel, choose_attention, first_line, load_tokenizer, resolve_checkpoint
+from trl_ext.session_ppo.generation import PolicyGenerator
+from trl_ext.session_ppo.learner import AcceleratorLearner
+from trl_ext.session_ppo.policy import SessionPolicy, load_session_policy
+from trl_ext.session_ppo.run_settings import PpoRun
+
+
+def make_accelerator(run: PpoRun) -> Accelerator:
+    """The processes as the launcher set them up. A process waits for the others no longer than the watchdog does."""
+    on_cpu = run.models.device == "cpu" or not torch.cuda.is_available()
+    bf16 = run.run.bf16 == "true" or (run.run.bf16 == "auto" and not on_cpu)
+    wait = timedelta(seconds=2 * run.run.watchdog_seconds)  # the watchdog's message comes first
+    return Accelerator(
+        mixed_precision="bf16" if bf16 else "no",
+        cpu=on_cpu,
+        log_with=run.run.trackers or None,
+        project_dir=run.run.output_dir if run.run.trackers else None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=wait)],
+    )
+
+
+class Engine:
+    """Policy, value, reference and optimizer, ready to train; `model` is what ppo_step passes sessions through."""
+
+    def __init__(self, run: PpoRun, accelerator: Accelerator) -> None:
+        """Raises CheckpointError and ConfigError."""
+        self.run = run
+        self.accelerator = accelerator
+        self.device = accelerator.device
+        self.tokenizer = tokenizer_of(run.policy.model_name_or_path)
+        dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+        attention = choose_attention(run.models.attention, self.device, dtype)
+        plugin = accelerator.state.deepspeed_plugin
+        self.is_zero3 = plugin is not None and plugin.zero_stage == 3
+        if plugin is not None:  # there is no data loader that it could learn this from
+            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.ppo.forward_batch
+            plugin.deepspeed_config["gradient_clipping"] = run.run.max_grad_norm
+        # Weights in float32 and computing in bfloat16; DeepSpeed keeps a float32 copy of its own.
+        policy = load_session_policy(
+            run.policy, dtype if plugin is not None else torch.float32, attention, run.ppo.temperature
+        )
+        self.weights = trained_weights(policy)
+        optimizer = make_optimizer(policy, run)
+        self.wrapped, self.optimizer = accelerator.prepare(policy, optimizer)
+        self.model: Callable[..., dict[str, torch.Tensor]] = (
+            self.wrapped if self.is_zero3 else HalvingModel(self.wrapped)
+        )
+        self.learner = AcceleratorLearner(accelerator, self.wrapped, self.optimizer, run.run.max_grad_norm)
+
+    @property
+    def policy(self) -> SessionPolicy:
+        """The models without what is around them; under ZeRO-3 their weights are elsewhere."""
+        unwrapped: SessionPolicy = self.accelerator.unwrap_model(self.wrapped)
+        return unwrapped
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def decode(self, ids: Any) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def set_learning_rate(self, share: float) -> None:
+        """`share`: of the learning rates that were set."""
+        for group, rate in zip(self.optimizer.param_groups, learning_rates(self.run), strict=True):
+            group["lr"] = rate * share
+
+    def generator(self) -> PolicyGenerator:
+        """The policy as a Generator; to be used inside `whole_policy` only."""
+        rollouts = self.run.rollouts
+        loaded = LoadedModel(
+            self.policy.language_model, self.tokenizer, self.run.policy.model_name_or_path, "in training"
+        )
+        return PolicyGenerator(loaded, rollouts.generation_batch, rollouts.max_prompt_tokens, self._precision)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """For the thread that generates: its device, and autocast where training has it."""
+        if self.accelerator.mixed_precision == "no":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    @contextmanager
+    def whole_policy(self) -> Iterator[None]:
+        """The policy's weights on every device and in evaluation mode, without value and reference.
+
+        Every process must enter and leave at the same time.
+        """
+        policy = self.policy
+        checkpoints = policy.is_gradient_checkpointing
+        if checkpoints:
+            policy.gradient_checkpointing_disable()
+        policy.eval()
+        try:
+            with self._gathered():
+                yield
+        finally:
+            policy.train()
+            if checkpoints:
+                policy.gradient_checkpointing_enable()
+
+    @contextmanager
+    def _gathered(self) -> Iterator[None]:
+        if not self.is_zero3:
+            yield
+            return
+        import deepspeed
+        from trl.models.utils import add_hooks, remove_hooks
+
+        with deepspeed.zero.GatheredParameters(list(self.policy.language_model.parameters())):
+            remove_hooks(self.wrapped)
+            try:
+                yield
+            finally:
+                add_hooks(self.wrapped)
+
+
+class HalvingModel:
+    """A model that passes rows through in halves where they are too much for the memory, if no gradient is kept.
+
+    Not for ZeRO-3, whose processes must pass through the model equally often.
+    """
+
+    def __init__(self, model: Callable[..., dict[str, torch.Tensor]]) -> None:
+        self._model = model
+        self.times_halved = 0
+
+    def __call__(self, *, parts: Any, detach_value: bool = False, **rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        try:
+            return self._model(**rows, parts=parts, detach_value=detach_value)
+        except RuntimeError as error:
+            count = len(rows["input_ids"])
+            if not is_out_of_memory(error) or torch.is_grad_enabled() or count == 1:
+                raise
+        self.times_halved += 1
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        halves = [
+            self(parts=parts, detach_value=detach_value, **{name: tensor[half] for name, tensor in rows.items()})
+            for half in (slice(None, count // 2), slice(count // 2, None))
+        ]
+        return {name: torch.cat([said[name] for said in halves]) for name in halves[0]}
+
+
+def make_optimizer(policy: SessionPolicy, run: PpoRun) -> torch.optim.Optimizer:
+    """AdamW over the policy's and the value's weights, a group each."""
+    groups = [policy.policy_parameters(), policy.value_parameters()]
+    return torch.optim.AdamW(
+        [{"params": params, "lr": rate} for params, rate in zip(groups, learning_rates(run), strict=True)],
+        weight_decay=run.run.weight_decay,
+    )
+
+
+def learning_rates(run: PpoRun) -> tuple[float, float]:
+    """Of the policy and of the value."""
+    value = run.run.value_learning_rate
+    return run.run.learning_rate, run.run.learning_rate if value is None else value
+
+
+def trained_weights(policy: SessionPolicy) -> int:
+    """How many numbers are learnt; also where ZeRO-3 has spread them over the processes."""
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in policy.parameters() if p.requires_grad)
+
+
+def tokenizer_of(model: str) -> PreTrainedTokenizerBase:
+    """Raises CheckpointError."""
+    try:
+        return load_tokenizer(resolve_checkpoint(model))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot load the tokenizer of {model} ({first_line(error)}): name a folder that holds a checkpoint"
+        ) from error

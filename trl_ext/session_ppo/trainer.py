@@ -1,0 +1,335 @@
+"""Session PPO from settings to a trained Crawler.
+
+    for each step:
+      1. sessions     queries -> crawls in the environment, sampled from the policy        rollouts.py
+      2. tensors      sessions -> tokens, each action's reward at the token that ended it  batch.py
+      3. learning     returns, advantages, clipped losses, an optimizer step or more       step.py
+      4. telling      metrics.jsonl, TensorBoard, W&B; every N steps held-out queries
+      5. keeping      every N steps the policy alone, and the state to go on from          checkpoints.py
+
+One process or many, `accelerate launch` with a file of configs/accelerate/: every process makes its own sessions and
+does the same number of steps, whatever its sessions are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+from pasa.assembly import build_scorer, choose_model
+from pasa.config import Settings
+from pasa.errors import PasaError
+from pasa.models.base import Scorer
+from pasa.results import check_writable, write_json, write_whole
+from trl_ext.session_ppo.batch import batch_of
+from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
+from trl_ext.session_ppo.engine import Engine, HalvingModel, make_accelerator
+from trl_ext.session_ppo.environment import Environment, open_environment
+from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
+from trl_ext.session_ppo.processes import AcceleratorProcesses
+from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery, read_training_queries
+from trl_ext.session_ppo.rewards import match_scorer
+from trl_ext.session_ppo.rollouts import PolicyWriter, Rollouts, StepRollouts
+from trl_ext.session_ppo.run_settings import PpoRun, fingerprint
+from trl_ext.session_ppo.step import PpoState, ppo_step
+from trl_ext.session_ppo.watchdog import Watchdog
+from trl_ext.sft import check_processes
+from trl_ext.sft_card import commit_of, machine
+
+METRICS_FILE = "metrics.jsonl"
+RUN_FILE = "ppo_run.json"
+FINAL_FOLDER = "policy"
+ROOT = Path(__file__).resolve().parents[2]
+_SEEDS_A_STEP, _STEPS_A_SEED = 10_000, 1_000_000  # more than there are processes, and steps of a run
+_TOLD = ("reward_per_session", "matched_per_action", "actions_per_session", "sessions", "kl_reference", "entropy")
+
+Tell = Callable[[str], None]
+
+
+class TrainingStopped(PasaError):
+    """The run cannot go on; its last checkpoint stands."""
+
+    exit_code = 3
+
+
+def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer | None = None) -> dict[str, float]:
+    """Trains to the last step and gives the last metrics; goes on where an earlier call was stopped.
+
+    `selector`: takes the place of the one that the settings name. Raises UserErrors before anything is trained where
+    settings, data or models cannot be used, TrainingStopped later.
+    """
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    accelerator = make_accelerator(run)
+    rank = int(accelerator.process_index)
+    processes = check_processes(int(accelerator.num_processes))
+    say: Tell = tell if accelerator.is_main_process else _say_nothing
+    check_writable(Path(run.run.output_dir))
+    with ExitStack() as parts:
+        watchdog = parts.enter_context(Watchdog(run.run.watchdog_seconds, rank, tell))
+        found = state_to_go_on_from(Path(run.run.output_dir), fingerprint(run, processes), run.run.resume)
+        environment = parts.enter_context(
+            open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget)
+        )
+        queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
+        held_out = _held_out(run, environment)
+        judge = (selector or _selector(run, environment)) if run.rewards.selector_reward else None
+        watchdog.beat("loading models")
+        engine = Engine(run, accelerator)
+        policy = _writer(run, engine)
+        scorer = match_scorer(judge, [*queries, *held_out])
+        rollouts = Rollouts(environment, policy, scorer, run.rollouts, run.rewards, run.ppo.temperature)
+        parts.callback(rollouts.close)
+        trainer = Trainer(run, engine, rollouts, queries, held_out, watchdog, tell)
+        say(f"environment: {environment.description}; rewards: {scorer.name}; {len(queries)} queries")
+        weights = f"{engine.weights / 1e6:.1f}M weights trained"
+        say(f"{processes} process(es), {run.rollouts.sessions} sessions each a step, {weights}")
+        if found:
+            load_state(engine, found[0])
+            trainer.go_on_from(found[1])
+            say(f"going on after step {found[1].step}")
+        trainer.record(command)
+        return trainer.run_all()
+
+
+def _held_out(run: PpoRun, environment: Environment) -> list[TrainingQuery]:
+    if run.run.eval_queries is None:
+        return []
+    return read_training_queries(Path(run.run.eval_queries), run.run.eval_limit, environment.library)
+
+
+def _selector(run: PpoRun, environment: Environment) -> Scorer | None:
+    """Who says what matches beside the answers; None where nobody is asked."""
+    if run.run.selector is None:
+        return None
+    models = replace(run.models, selector_path=run.run.selector)
+    path = choose_model(models.selector_path, "selector").name
+    return build_scorer(path, Settings(run.rollouts.agent(), models, run.tools), environment.library)
+
+
+def _writer(run: PpoRun, engine: Engine) -> PolicyWriter:
+    """Who writes the policy's replies: the model in training, or a server that follows it."""
+    if run.run.vllm_url is None:
+        return engine.generator()
+    from trl_ext.session_ppo.vllm import connect
+
+    return connect(run.run.vllm_url, run.run.vllm_group_port, engine.generator(), engine.accelerator.is_main_process)
+
+
+@dataclass
+class _Progress:
+    """What changes from step to step beside the models."""
+
+    ppo: PpoState
+    empty_steps: int = 0
+
+
+class Trainer:
+    """The loop over steps of one process."""
+
+    def __init__(
+        self,
+        run: PpoRun,
+        engine: Engine,
+        rollouts: Rollouts,
+        queries: list[TrainingQuery],
+        held_out: Sequence[TrainingQuery],
+        watchdog: Watchdog,
+        tell: Tell,
+    ) -> None:
+        self._run = run
+        self._engine = engine
+        self._rollouts = rollouts
+        self._sampler = QuerySampler(queries, run.run.seed)
+        self._held_out = held_out
+        self._watchdog = watchdog
+        self._tell = tell
+        self._rank = int(engine.accelerator.process_index)
+        self._processes = AcceleratorProcesses(engine.accelerator)
+        self._progress = _Progress(PpoState(0, run.ppo.kl_coefficient))
+        self._folder = Path(run.run.output_dir)
+        self._saved_at = -1
+
+    def go_on_from(self, state: RunState) -> None:
+        self._progress = _Progress(PpoState(state.step, state.kl_coefficient), state.empty_steps)
+        self._sampler.taken = state.queries_taken
+        if self._rank < len(state.calls_spent):
+            self._rollouts.environment.budget.spent = state.calls_spent[self._rank]
+        self._saved_at = state.step
+
+    def record(self, command: str) -> None:
+        """Writes how the run is made, and cuts metrics.jsonl back to the steps that were kept."""
+        if not self._engine.accelerator.is_main_process:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        what = {"command": command, "commit": commit_of(ROOT), "machine": machine()}
+        write_json(self._folder / RUN_FILE, {**what, "settings": asdict(self._run)})
+        kept_lines(self._folder / METRICS_FILE, self._progress.ppo.step)
+        if self._run.run.trackers:
+            options = {"wandb": {"name": self._run.run.run_name}} if self._run.run.run_name else {}
+            self._engine.accelerator.init_trackers("session_ppo", init_kwargs=options)
+
+    def run_all(self) -> dict[str, float]:
+        """All steps that are left; the last step's metrics."""
+        metrics: dict[str, float] = {}
+        if self._progress.ppo.step == 0:
+            self._evaluate()
+        while self._progress.ppo.step < self._run.run.steps:
+            metrics = self.step()
+        self._keep(is_last=True)
+        if self._run.run.trackers:
+            self._engine.accelerator.end_training()
+        return metrics
+
+    def step(self) -> dict[str, float]:
+        """One step of all processes; its metrics."""
+        started = time.monotonic()
+        state, engine = self._progress.ppo, self._engine
+        number = state.step + 1
+        self._watchdog.beat(f"step {number}, rollouts")
+        rollouts = self._roll_out(state.step)
+        rolled_out = time.monotonic()
+        self._watchdog.beat(f"step {number}, waiting for other processes' rollouts")
+        told = self._report(rollouts, number)
+        self._watchdog.beat(f"step {number}, learning")
+        engine.set_learning_rate(self._learning_rate_share(state.step))
+        batch = batch_of(rollouts.step, engine.decode, engine.pad_id)
+        starts = [start.prompt_ids for start in rollouts.step.starts]
+        learnt, self._progress.ppo = ppo_step(
+            batch, starts, engine.model, engine.learner, self._run.ppo, state, self._processes, engine.device,
+            self._run.run.seed,
+        )  # fmt: skip
+        ended = time.monotonic()
+        metrics = learnt | told | {"seconds": ended - started, "seconds_learning": ended - rolled_out}
+        if isinstance(engine.model, HalvingModel):
+            metrics["memory_halvings"] = float(engine.model.times_halved)
+        self._log(number, metrics)
+        if number % self._run.run.eval_steps == 0 or number == self._run.run.steps:
+            self._evaluate()
+        if number % self._run.run.save_steps == 0:
+            self._keep()
+        return metrics
+
+    def _roll_out(self, step: int) -> StepRollouts:
+        queries = self._sampler.take(self._run.rollouts.search_sessions, self._rank, self._processes.count)
+        seed = (self._run.run.seed * _STEPS_A_SEED + step) * _SEEDS_A_STEP + self._rank
+        with self._engine.whole_policy():
+            self._follow()
+            return self._rollouts.step(queries, seed)
+
+    def _follow(self) -> None:
+        """Brings a server that writes for the policy up to date."""
+        writer = self._rollouts.policy
+        if hasattr(writer, "update"):
+            writer.update(self._engine.policy.language_model)
+            self._engine.accelerator.wait_for_everyone()
+
+    def _report(self, rollouts: StepRollouts, number: int) -> dict[str, float]:
+        """The sessions' metrics over all processes. Raises TrainingStopped, in all processes together."""
+        for line in rollouts.failures:
+            self._tell(f"step {number}, process {self._rank}: {line}")
+        for reason, count in sorted(rollouts.dropped.items()):
+            self._tell(f"step {number}, process {self._rank}: {count} sessions not learnt from: {reason}")
+        counts = summed(session_counts(rollouts.step), self._processes)
+        sums = summed(rollouts.metrics, self._processes)
+        metrics = session_metrics(counts) | {n: v / self._processes.count for n, v in sums.items()}
+        for name in ("rollout/crawls_failed", "rollout/sessions_dropped", "rollout/sessions"):
+            metrics[name] = sums[name]
+        asked = self._rollouts.environment.asked() | {f"scores_{k}": n for k, n in self._rollouts.scorer.asked.items()}
+        metrics |= {f"asked/{name}": float(n) for name, n in sorted(asked.items())}  # of this process, since it began
+        self._progress.empty_steps = 0 if counts["sessions"] else self._progress.empty_steps + 1
+        if metrics["rollout/crawls_failed"] and self._run.run.on_failure == "stop":
+            raise TrainingStopped(f"step {number}: a crawl failed and on_failure is stop; {_how_to_go_on(self._run)}")
+        if self._progress.empty_steps >= self._run.run.max_empty_steps:
+            raise TrainingStopped(
+                f"{self._progress.empty_steps} steps in a row gave no session (max_empty_steps); "
+                f"{_how_to_go_on(self._run)}"
+            )
+        return metrics
+
+    def _learning_rate_share(self, step: int) -> float:
+        return 1.0 if self._run.run.lr_schedule == "constant" else 1.0 - step / self._run.run.steps
+
+    def _evaluate(self) -> None:
+        """What greedy crawls find for the held-out queries, a share of them each process."""
+        if not self._held_out:
+            return
+        step = self._progress.ppo.step
+        self._watchdog.beat(f"step {step}, held-out queries")
+        run = self._run.run
+        agent = replace(
+            self._run.rollouts.agent(temperature=0.0),
+            expand_layers=run.eval_expand_layers,
+            first_layer_expand_papers=run.eval_first_layer_papers,
+            expand_papers=run.eval_expand_papers,
+        )
+        mine = self._held_out[self._rank :: self._processes.count]
+        with self._engine.whole_policy():
+            self._follow()
+            records = self._rollouts.evaluate(mine, agent)
+        names = ("crawler_recall", "papers", "matched", "actions", "reward")
+        sums = summed(
+            {name: sum(record[name] for record in records) for name in names} | {"queries": float(len(records))},
+            self._processes,
+        )
+        count = max(1.0, sums["queries"])
+        metrics = {f"eval/{name}": sums[name] / count for name in names} | {"eval/queries": sums["queries"]}
+        self._log(step, metrics, force=True)
+
+    def _log(self, step: int, metrics: dict[str, float], force: bool = False) -> None:
+        if not self._engine.accelerator.is_main_process or (step % self._run.run.logging_steps and not force):
+            return
+        with (self._folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        if self._run.run.trackers:
+            self._engine.accelerator.log(metrics, step=step)
+        names = [name for name in (*_TOLD, "eval/crawler_recall", "eval/actions") if name in metrics]
+        self._tell(f"step {step}: " + ", ".join(f"{name} {metrics[name]:.3g}" for name in names))
+
+    def _keep(self, is_last: bool = False) -> None:
+        """The policy alone, and the state; what was kept at this step before is left."""
+        state = self._progress.ppo
+        self._watchdog.beat(f"step {state.step}, saving")
+        if self._saved_at != state.step:
+            save_policy(self._engine, self._folder / f"checkpoint-{state.step}")
+            save_state(self._engine, self._folder, self._state(), fingerprint(self._run, self._processes.count))
+            self._saved_at = state.step
+        if is_last:
+            save_policy(self._engine, self._folder / FINAL_FOLDER)
+
+    def _state(self) -> RunState:
+        spent = torch.tensor([self._rollouts.environment.budget.spent], device=self._engine.device)
+        calls = self._engine.accelerator.gather(spent).tolist()
+        state = self._progress.ppo
+        return RunState(
+            state.step, state.kl_coefficient, self._sampler.taken, self._progress.empty_steps, tuple(map(int, calls))
+        )
+
+
+def kept_lines(path: Path, step: int) -> None:
+    """Leaves those lines of metrics.jsonl that belong to the first `step` steps; a line cut off by a kill goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    write_whole(path, "".join(kept))
+
+
+def _how_to_go_on(run: PpoRun) -> str:
+    return f"mend it and run the same command: it goes on from the last checkpoint in {run.run.output_dir}"
+
+
+def _say_nothing(_: str) -> None:
+    pass
