@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pasa.assembly import Assembly
     from pasa.tool_assembly import Choice
 
+COMMAND = "pasa search"  # as pasa/cli.py starts it
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 _DESCRIPTION = """\
@@ -91,7 +92,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The command line; upstream's flags keep their names and meaning. Dashes may stand for underscores."""
     parser = _Parser(
-        prog="run_paper_agent.py",
+        prog=COMMAND if sys.argv[0] == COMMAND else "run_paper_agent.py",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -131,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     models("--attention", help="auto, sdpa, flash_attention_2, eager (default: auto)")
     models("--batch_size", type=int, metavar="N", help="prompts the crawler answers at once (default: 8)")
     models("--api_base", metavar="URL", help="of an OpenAI-compatible server")
+    models("--selector_api_base", metavar="URL", help="of the selector's, where it is another (--api_base)")
     models(
         "--api_concurrency", type=int, metavar="N", help="requests to it at once (8, or 4 a query that runs at once)"
     )

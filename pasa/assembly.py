@@ -34,7 +34,7 @@ CHECKPOINTS = {"crawler": "pasa-7b-crawler", "selector": "pasa-7b-selector"}
 QUERIES_AT_ONCE = 8
 REQUESTS_A_QUERY = 4
 
-# In a library smaller than this everything cites the same few papers, which says nothing about a question.
+# In a library smaller than this everything cites the same few papers: who cites whom alone says nothing.
 RERANK_PAPERS = 5000
 # In a library with more full texts it would take longer than 10 s to count how often each paper is cited.
 CITATIONS_COUNTED_PAPERS = 50_000
@@ -102,7 +102,8 @@ def assemble(
         generator, scorer = _models(settings, tools.library, tell)
         if settings.agent.ensemble_runs > 1 and generator.name == "rules":
             tell("  --ensemble_runs is for language models: rules are not sampled, each run is the same")
-        rerank = _rerank(settings.models, scorer, tools.library if engine_choice.name == "library" else None)
+        searched = tools.library if engine_choice.name in ("library", "demo") else None
+        rerank = _rerank(settings.models, scorer, tools.library, searched)
         rerank = _read_again(settings, rerank, tools.library, tell)
         source = _repairing(tools.source, settings.models, tools.library)
         agent = PaperAgent(
@@ -217,25 +218,27 @@ def build_scorer(path: str, settings: Settings, library: Library | None) -> Scor
     if path.startswith("openai:"):
         from pasa.models.openai_api import OpenAIScorer
 
-        return OpenAIScorer(_server_model(path), **_server(models))
+        return OpenAIScorer(_server_model(path), **_server(models, models.selector_api_base))
     from pasa.models.huggingface import load_scorer
 
     return load_scorer(path, models.device, models.dtype, models.attention)
 
 
-def _rerank(models: ModelSettings, scorer: Scorer, library: Library | None) -> Rerank | None:
-    """Who gives the final scores: only in what it was fitted to, `rules` scores in a large library."""
-    if models.rerank == "none" or library is None or library.num_papers < RERANK_PAPERS:
-        return None
-    from pasa.models.rules import RulesScorer
-    from pasa.models.rules_ranker import RulesRanker
+def _rerank(models: ModelSettings, scorer: Scorer, library: Library | None, searched: Library | None) -> Rerank | None:
+    """Who gives the final scores: only where they start from `rules` scores, which it was fitted to.
 
-    if not isinstance(scorer, RulesScorer):
+    `searched`: the library, where it is the engine.
+    """
+    from pasa.models.rules import RulesScorer
+
+    if models.rerank == "none" or not isinstance(scorer, RulesScorer):
         return None
     if models.rerank == "citations":
-        return _rerank_by_citations(models)
-    counted = library.info().with_sections <= CITATIONS_COUNTED_PAPERS
-    return RulesRanker(scorer.embedder, library.times_cited if counted else None, library)
+        return _rerank_by_citations(models) if searched and searched.num_papers >= RERANK_PAPERS else None
+    from pasa.models.rules_ranker import RulesRanker
+
+    counted = searched is not None and searched.info().with_sections <= CITATIONS_COUNTED_PAPERS
+    return RulesRanker(scorer.embedder, searched.times_cited if searched and counted else None, library)
 
 
 def _read_again(settings: Settings, first: Rerank | None, library: Library | None, tell: Note) -> Rerank | None:
@@ -279,12 +282,12 @@ def _server_model(path: str) -> str:
     return model
 
 
-def _server(models: ModelSettings) -> Connection:
+def _server(models: ModelSettings, own_base: str | None = None) -> Connection:
     from pasa.models.openai_client import DEFAULT_CONCURRENCY, Prices
 
     at_once = models.queries_at_once or 1
     return {
-        "base_url": models.api_base,
+        "base_url": own_base or models.api_base,
         "timeout_seconds": models.api_timeout_seconds,
         "concurrency": models.api_concurrency or max(DEFAULT_CONCURRENCY, REQUESTS_A_QUERY * at_once),
         "prices": Prices(models.price_per_million_prompt_tokens, models.price_per_million_reply_tokens),

@@ -7,6 +7,7 @@ import os
 import runpy
 import sys
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from pasa.commands import COMMANDS, Command, commands_under, find_command
@@ -50,13 +51,17 @@ def main(words: Sequence[str]) -> int:
 
 def start(command: Command, arguments: Sequence[str]) -> None:
     """Runs the command in this process as if it had been started by itself. Raises what it raises, SystemExit first."""
+    # Its help calls it by this name; runpy.run_path would put the script's path there.
     sys.argv = [f"pasa {command.name}", *arguments]
     if not command.is_script:
         runpy.run_module(command.target, run_name="__main__", alter_sys=False)
         return
     if not command.script.exists():
         raise ConfigError(f"`pasa {command.name}` needs the repository: clone it, and there `pip install -e .`")
-    runpy.run_path(str(command.script), run_name="__main__")
+    program = ModuleType("__main__")
+    program.__file__ = str(command.script)
+    sys.modules["__main__"] = program  # what processes that it starts look for
+    exec(compile(command.script.read_bytes(), program.__file__, "exec"), vars(program))
 
 
 def help_text(commands: Iterable[Command]) -> str:

@@ -75,8 +75,8 @@ class ModelSettings:
     device: str = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
-    # Final scores; auto: with `rules` on a large library, by all that the crawl tells (pasa.models.rules_ranker);
-    # citations: by who cites whom among the found; none: as the Selector gave them.
+    # Final scores; auto: with `rules`, by all that the crawl tells (pasa.models.rules_ranker);
+    # citations: in a large library by who cites whom among the found; none: as the Selector gave them.
     rerank: Literal["auto", "citations", "none"] = "auto"
     # Reads the best papers of the final ranking again and orders them anew (pasa.models.second_reading); null = none.
     second_selector_path: str | None = None
@@ -85,6 +85,7 @@ class ModelSettings:
     title_repair_path: str | None = None  # writes the titles of cited entries that nothing was found for; null = nobody
     batch_size: int = 8  # prompts the Crawler answers at once
     api_base: str | None = None  # of the OpenAI-compatible server; None = the client's own default
+    selector_api_base: str | None = None  # of the Selectors' server; None = api_base (vLLM serves one model a server)
     api_timeout_seconds: float = 120.0
     # Requests to it under way at once, of Crawler and Selector each; None = 8, or 4 a query that runs at once.
     api_concurrency: int | None = None
@@ -173,6 +174,7 @@ _URLS = {
     "openalex_base",
     "semantic_scholar_base",
     "api_base",
+    "selector_api_base",
 }
 
 

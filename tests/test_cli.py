@@ -43,11 +43,13 @@ def test_two_words_name_a_command_and_the_rest_is_its_own() -> None:
     assert find_command(["library"]) is None
 
 
-@pytest.mark.parametrize("words", [("eval", "--help"), ("library", "build", "--help"), ("doctor", "--help")])
+@pytest.mark.parametrize(
+    "words", [("search", "--help"), ("eval", "--help"), ("library", "build", "--help"), ("doctor", "--help")]
+)
 def test_a_command_takes_what_it_takes_by_itself(words: tuple[str, ...]) -> None:
     done = pasa(*words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: ")
+    assert done.stdout.startswith(f"usage: pasa {' '.join(words[:-1])} [")
 
 
 def test_a_command_s_exit_code_and_words_are_passed_on(tmp_path: Path) -> None:
