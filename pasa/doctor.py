@@ -25,7 +25,7 @@ from pasa.tool_assembly import read_env_file
 
 _MARKS = {"ok": "ok  ", "note": "--  ", "problem": "!!  "}
 _NAME_WIDTH = 28
-_FLAGS = ("engine", "library", "crawler_path", "selector_path", "api_base")
+_FLAGS = ("engine", "library", "crawler_path", "selector_path", "api_base", "selector_api_base")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

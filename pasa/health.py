@@ -245,8 +245,9 @@ def _services(settings: Settings) -> list[partial[Check]]:
         "Hugging Face hub": "https://huggingface.co",
     }
     checks = [partial(check_service, name, url) for name, url in hosts.items()]
-    server = settings.models.api_base or os.environ.get("OPENAI_BASE_URL")
-    return [*checks, partial(check_model_server, server, os.environ.get("OPENAI_API_KEY"))] if server else checks
+    servers = [settings.models.api_base or os.environ.get("OPENAI_BASE_URL"), settings.models.selector_api_base]
+    key = os.environ.get("OPENAI_API_KEY")
+    return [*checks, *(partial(check_model_server, server, key) for server in dict.fromkeys(servers) if server)]
 
 
 def check_service(name: str, url: str) -> Check:

@@ -30,7 +30,7 @@ from pasa.mcp.http import HttpSettings, serve_http
 from pasa.mcp.server import ServerLimits, paper_server
 from pasa.tool_assembly import read_env_file
 
-_FLAGS = ("engine", "library", "crawler", "selector", "retrieval", "prompts", "api_base", "device")
+_FLAGS = ("engine", "library", "crawler", "selector", "retrieval", "prompts", "api_base", "selector_api_base", "device")
 _PORT = 8765
 
 
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--library", metavar="PATH", help="as run_paper_agent.py --library")
     add("--crawler", "--crawler_path", metavar="MODEL", help="as run_paper_agent.py --crawler_path")
     add("--selector", "--selector_path", metavar="MODEL", help="as run_paper_agent.py --selector_path")
-    for name in ("retrieval", "prompts", "api_base", "device"):
+    for name in ("retrieval", "prompts", "api_base", "selector_api_base", "device"):
         add(f"--{name}", help=f"as run_paper_agent.py --{name}")
     add("--config", type=Path, metavar="FILE", help="settings as YAML")
     add("--max_seconds", type=float, default=usual.max_seconds, help=f"of one search, at most ({usual.max_seconds:g})")

@@ -36,7 +36,17 @@ from pasa.web.serving import listen, server_of, url_of
 
 TOKEN_VARIABLE = "PASA_WEB_TOKEN"
 TOKEN_CHARACTERS = 16  # at least: it is all that stands before a server that others can reach
-_SETTINGS = ("engine", "library", "retrieval", "crawler_path", "selector_path", "prompts", "api_base", "device")
+_SETTINGS = (
+    "engine",
+    "library",
+    "retrieval",
+    "crawler_path",
+    "selector_path",
+    "prompts",
+    "api_base",
+    "selector_api_base",
+    "device",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
