@@ -51,10 +51,11 @@ class RunSettings:
     vllm_url: str | None = None
     vllm_group_port: int = 51216
 
-    # evaluation on held-out queries: greedy crawls as the agent makes them
+    # evaluation on held-out queries: whole crawls as the agent makes them
     eval_queries: str | None = None
     eval_limit: int = 50
     eval_steps: int = 25
+    eval_temperature: float = 0.0  # 0 = greedy
     eval_expand_layers: int = 2
     eval_first_layer_papers: int | None = None  # expanded in the first layer; null = all
     eval_expand_papers: int = 20
@@ -96,7 +97,8 @@ SHOWN = {
 }
 # What may differ between a run and its continuation without changing what it computes.
 FREE_TO_CHANGE = {
-    "output_dir", "eval_limit", "eval_steps", "save_steps", "logging_steps", "resume", "report_to", "run_name",
+    "output_dir", "eval_limit", "eval_steps", "eval_temperature", "save_steps", "logging_steps", "resume",
+    "report_to", "run_name",
     "on_failure", "max_empty_steps", "watchdog_seconds", "vllm_url", "vllm_group_port", "threads_num", "cache_dir",
     "timeout_seconds", "retries", "call_budget", "api_base", "api_concurrency", "api_timeout_seconds",
 }  # fmt: skip
@@ -106,7 +108,7 @@ _AT_LEAST_ONE = {
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "learning_rate", "weight_decay", "alpha", "search_cost", "expand_cost", "expand_sessions", "rounds",
-    "eval_expand_layers", "eval_expand_papers",
+    "eval_expand_layers", "eval_expand_papers", "eval_temperature",
 }  # fmt: skip
 _ABOVE_ZERO = {"max_grad_norm", "watchdog_seconds", "match_weight"}
 

@@ -52,14 +52,14 @@ class ToyWorld:
     held_out: Path
 
 
-def write_toy_world(folder: Path, seed: int = 0, queries_a_subject: int = 4) -> ToyWorld:
+def write_toy_world(folder: Path, seed: int = 0, queries_a_subject: int = 4, held_out_a_subject: int = 1) -> ToyWorld:
     """Writes model, library and queries into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     world = ToyWorld(folder / "model", folder / "papers.jsonl", folder / "queries.jsonl", folder / "held_out.jsonl")
     _write_lines(world.library, [row for subject in SUBJECTS for row in _papers(subject)])
     chance = random.Random(seed)
     _write_lines(world.queries, [_query(s, n, "train", chance) for n in range(queries_a_subject) for s in SUBJECTS])
-    _write_lines(world.held_out, [_query(s, 0, "dev", chance) for s in SUBJECTS])
+    _write_lines(world.held_out, [_query(s, n, "dev", chance) for n in range(held_out_a_subject) for s in SUBJECTS])
     save_toy_policy(world.model, seed)
     return world
 

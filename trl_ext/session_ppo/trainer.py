@@ -265,7 +265,7 @@ class Trainer:
         self._watchdog.beat(f"step {step}, held-out queries")
         run = self._run.run
         agent = replace(
-            self._run.rollouts.agent(temperature=0.0),
+            self._run.rollouts.agent(temperature=run.eval_temperature),
             expand_layers=run.eval_expand_layers,
             first_layer_expand_papers=run.eval_first_layer_papers,
             expand_papers=run.eval_expand_papers,
