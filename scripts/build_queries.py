@@ -23,7 +23,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
-from pasa.assembly import build_generator
 from pasa.config import ModelSettings
 from pasa.errors import ConfigError, PasaError
 from pasa.library import Library
@@ -71,6 +70,8 @@ def _writer(args: argparse.Namespace, parts: ExitStack) -> Writer:
         return offline_writer(args.seed)
     if args.writer in ("rules", "auto"):
         raise ConfigError("--writer is offline, openai:MODEL or a checkpoint's path; the rules write no questions")
+    from pasa.assembly import build_generator  # takes as long to import as a tenth of an offline build
+
     prices = args.price_per_million_prompt_tokens, args.price_per_million_reply_tokens
     models = ModelSettings(
         api_base=args.api_base,

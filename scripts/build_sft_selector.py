@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
-from pasa.assembly import build_scorer
 from pasa.config import Settings
 from pasa.errors import PasaError
 from pasa.library import Library
+from pasa.models.base import Scorer
 from pasa.training_data.build import BadRows, Row, tell_stderr
 from pasa.training_data.command import DataParser, progress_line, required, show_manifest, show_sample
 from pasa.training_data.judges import read_verdicts
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         queries = Path(required(args.queries, "--queries"))
         verdicts = read_verdicts(args.verdicts, BadRows(args.max_bad_rows, tell_stderr)) if args.verdicts else None
         with Library.open(required(args.library, "--library")) as library:
-            selector = build_scorer(args.selector, Settings(), library) if args.selector else None
+            selector = _selector(args.selector, library) if args.selector else None
             folder, fresh = args.output_folder, args.fresh
             manifest = build_pairs(
                 library, queries, folder, settings, verdicts, selector, fresh, progress_line, args.workers
@@ -51,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     show_manifest(manifest)
     return 0
+
+
+def _selector(path: str, library: Library) -> Scorer:
+    from pasa.assembly import build_scorer  # takes as long to import as a tenth of a build without it
+
+    return build_scorer(path, Settings(), library)
 
 
 def shown(row: Row) -> str:

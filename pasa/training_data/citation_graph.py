@@ -55,6 +55,16 @@ class CitationGraph:
             cited = list(self.cited_by(source))
             yield from rng.sample(cited, len(cited))
 
+    def cited_apart(self, papers: Sequence[int], source: int | None, rng: random.Random) -> Iterator[int]:
+        """What others than `source` who cite one of the papers cite in sections that hold none of them.
+
+        In random order, with repeats: of the same field, and seldom of the same subject.
+        """
+        citing = list(dict.fromkeys(n for paper in papers for n in self.citing.get(paper, ()) if n != source))
+        for other in rng.sample(citing, len(citing)):
+            apart = [n for s in self.sections[other] if set(s.cited).isdisjoint(papers) for n in s.cited]
+            yield from rng.sample(apart, len(apart))
+
     def cited_anywhere(self, rng: random.Random) -> Iterator[int]:
         """Papers that some paper cites, drawn with repeats; at most _DRAWS: a small library may hold no fitting one."""
         for _ in range(_DRAWS if self._sources else 0):

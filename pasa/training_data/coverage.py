@@ -11,6 +11,7 @@ from pasa.paper import Paper
 from pasa.training_data.phrases import word_weight
 
 
+@lru_cache(maxsize=10_000)
 def question_weights(question: str) -> dict[str, float]:
     """The question's subject words, stemmed and spelled out, and how much each says (nats)."""
     return {stem: word_weight(word) for word in subject_words(spelled_out(question)) for stem in stems(word)[:1]}

@@ -43,13 +43,13 @@ ALPHA, SEARCH_COST = 1.5, 0.1  # PAPER.md, reward and return
 # that cites an answer.
 COMPANION, SAME_SOURCE, BESIDE = 0.2, 0.1, 0.1
 NEAR = 0.3  # of its worth: an answer that a query has after its results, among the first NEAR_RESULTS
-RESULTS, NEAR_RESULTS = 10, 50  # of a query: as many as the agent asks for; as many as are looked through
+RESULTS, NEAR_RESULTS = 10, 30  # of a query: as many as the agent asks for; as many as are looked through
 FIELD_TERM_SHARE = 1.25e-4  # of the library's papers that must hold a title's phrase: no name that one paper coined
 _LEAST_FIELD_PAPERS = 2
 _LEAST_TOGETHER = 3  # papers that hold a term and what the question asks for
-_RULES, _NEAR, _JOINED, _ALONE = 6, 5, 3, 2  # candidates of each kind at most
+_RULES, _NEAR, _JOINED, _ALONE = 6, 4, 3, 2  # candidates of each kind at most
 _MAIN_WORDS = 2  # of the question's main phrase that a term of the field is put beside
-_TERMS_READ = 60
+_TERMS_READ = 30
 _HITS_READ = 10  # of the question's first search, whose titles give words of the field too
 _COMPANIONS_READ = 15  # whose titles give words of the field
 _ANSWER_WEIGHT = 3  # an answer's title says more of the field than a companion's
@@ -64,7 +64,7 @@ class SessionSettings:
 
     seed: int = 0
     search_queries: int = 5  # of a session at most, as the agent carries out
-    candidates: int = 16  # tried for each session
+    candidates: int = 15  # tried for each session
     expand_sessions: int = 4  # of a query at most; one of them may find nothing
     other_sections: float = 0.1  # PAPER.md: sections that cite no answer are kept with p = .1
     max_bad_rows: int = MAX_BAD_ROWS
@@ -223,7 +223,7 @@ def candidate_queries(
     """Queries that somebody who reads the question may try, each once, at most `limit`, the rules Crawler's first.
 
     Then the question by its term of art, where it is said in other words; the question's words as they stand,
-    abbreviations kept, and without the lightest; and, which is how a model can learn what a field calls its subjects,
+    abbreviations kept; and, which is how a model can learn what a field calls its subjects,
     terms out of the titles of the answers and of other papers of the `field`: alone where they share a word with the
     question, else beside the main words of its main phrase, and alone too, where some papers hold both. A whole title
     is never one. `num_papers_with` says how many papers hold all of some words; terms that fewer than `least_papers`
@@ -240,7 +240,6 @@ def candidate_queries(
     far = (term for term in shared if not shared[term] and num_papers_with(term) >= least_papers)
     together = list(islice((t for t in far if num_papers_with(f"{main} {t}") >= _LEAST_TOGETHER), _JOINED))
     term_of_art = in_terms_of_art(query.question)
-    lightest = max(words, key=common_words().document_frequency)
     candidates = [
         *rules[:_RULES],
         *(search_queries(term_of_art, common_words())[:1] if term_of_art else ()),
@@ -248,7 +247,6 @@ def candidate_queries(
         *(f"{main} {term}" for term in together),
         *together[:_ALONE],
         " ".join(words),
-        " ".join(word for word in words if word != lightest),
     ]
     titles = {answer.title_key for answer in query.answers}
     return [text for text in dict.fromkeys(candidates) if text and title_key(text) not in titles][:limit]

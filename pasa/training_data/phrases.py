@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -108,6 +107,18 @@ def abstract_phrases(paper: Paper) -> dict[tuple[str, ...], str]:
     return _phrases(paper.abstract[:_ABSTRACT_CHARACTERS])
 
 
+def says(paper: Paper, stemmed: tuple[str, ...]) -> bool:
+    """Whether the title or the abstract's first sentences hold these stems in a row."""
+    return f" {' '.join(stemmed)} " in _stemmed_runs(f"{paper.title}. {paper.abstract[:_ABSTRACT_CHARACTERS]}")
+
+
+@lru_cache(maxsize=60_000)
+def _stemmed_runs(text: str) -> str:
+    """The stems of the runs of subject words, runs apart; to look for phrases costs a tenth of listing them."""
+    runs = (" ".join([_word(word).stem for word in run]) for run in subject_phrases(text))
+    return f" {' | '.join(runs)} "
+
+
 _GERUND_NEXT = re.compile(r" [a-z]+ing\b", re.I)
 
 
@@ -146,14 +157,11 @@ def shared_phrases(papers: Sequence[Paper]) -> list[tuple[str, tuple[Paper, ...]
 
     A phrase counts where one paper's title holds it; the words are as that title writes them.
     """
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
     titles: dict[tuple[str, ...], tuple[str, str]] = {}  # the words in the first title that holds them, and the title
-    for at, paper in enumerate(papers):
-        in_title = title_phrases(paper)
-        for stemmed in {**abstract_phrases(paper), **in_title}:
-            holders[stemmed].append(at)
-        for stemmed, words in in_title.items():
+    for paper in papers:
+        for stemmed, words in title_phrases(paper).items():
             titles.setdefault(stemmed, (words, paper.title))
+    holders = {stemmed: [at for at, paper in enumerate(papers) if says(paper, stemmed)] for stemmed in titles}
     few, many = _PHRASE_ANSWERS
     most = max(few, min(many, int(_PHRASE_MOST_OF_SECTION * len(papers))))
     ranked = sorted(

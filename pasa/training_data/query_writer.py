@@ -33,6 +33,7 @@ from pasa.training_data.phrases import (
     LEAST_WORD_WEIGHT,
     abstract_phrases,
     phrases_of,
+    says,
     shared_phrases,
     title_phrases,
     word_weight,
@@ -153,7 +154,7 @@ def _themes(source: Paper, papers: Sequence[Paper]) -> list[_Subject]:
     found = []
     for stemmed, words in (abstract_phrases(source) | title_phrases(source)).items():
         answers = tuple(paper for paper, stems_of in held if stems_of.issuperset(stemmed))
-        spoken = len(answers) > 1 and any(stemmed in abstract_phrases(paper) for paper in answers)
+        spoken = len(answers) > 1 and any(says(paper, stemmed) for paper in answers)
         if 1 <= len(answers) <= most and (spoken or words in in_title):
             found.append((-sum(map(word_weight, stemmed)) * len(answers) ** 0.5, words, answers))
     return [_Subject(words, answers, "theme") for _, words, answers in sorted(found)[:THEMES_A_SECTION]]

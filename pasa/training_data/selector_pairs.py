@@ -1,7 +1,8 @@
 """Builds (query, paper) pairs with their decisions, to train the Selector on: scripts/build_sft_selector.py.
 
 Positives are the query's answers. Negatives are papers that a simulated crawl meets: the best hits of the rules
-Crawler's queries, the papers those hits cite, and papers cited by anyone, with the query's source paper hidden.
+Crawler's queries, the papers those hits cite (few hits have full text: then what others who cite an answer cite in
+other sections), and papers cited by anyone, with the query's source paper hidden.
 
 Answers are a fraction of the papers that answer a query, and what a search puts first is often right. A paper met is
 therefore no negative where it
@@ -148,7 +149,7 @@ class _Pairs:
     def _negatives(
         self, query: LabelledQuery, wanted: int, rng: random.Random, made: Made
     ) -> Iterator[tuple[NegativeKind, Paper]]:
-        """At most `wanted` papers; where one kind runs out, hits of the search stand in."""
+        """At most `wanted` papers; where one kind runs out, the hardest that is left stands in."""
         if wanted <= 0:
             return
         settings = self._settings
@@ -161,11 +162,11 @@ class _Pairs:
         looked_at = self._read(hits[: _LOOKED_AT_PER_NEGATIVE * wanted])
         pools: dict[NegativeKind, Iterator[tuple[int, Paper]]] = {
             "search": iter(_hard_first(words, selected, looked_at)),
-            "cited": self._each(self._graph.cited_by_many(hits, _CITING_HITS, rng), refused),
+            "cited": self._each(self._cited(query, hits, rng), refused),
             "elsewhere": self._each(self._graph.cited_anywhere(rng), refused),
         }
         for kind in kinds:
-            for drawn in dict.fromkeys((kind, "search", "elsewhere")):
+            for drawn in dict.fromkeys((kind, *_KINDS)):
                 found = next((p for p in pools[drawn] if _is_negative(p, words, selected, refused, made)), None)
                 if found is not None:
                     refused.add(found[0])
@@ -174,6 +175,11 @@ class _Pairs:
 
     def _read(self, numbers: Sequence[int]) -> list[tuple[int, Paper]]:
         return list(zip(numbers, self._library.papers_by_number(numbers), strict=True))
+
+    def _cited(self, query: LabelledQuery, hits: Sequence[int], rng: random.Random) -> Iterator[int]:
+        """What hits with full text cite, few where few have it; then what others cite apart from the answers."""
+        yield from self._graph.cited_by_many(hits, _CITING_HITS, rng)
+        yield from self._graph.cited_apart(query.numbers, query.source, rng)
 
     def _each(self, numbers: Iterator[int], refused: set[int | None]) -> Iterator[tuple[int, Paper]]:
         """The papers one by one, as they are wanted; those refused are not read."""

@@ -49,6 +49,18 @@ def test_what_some_papers_cite_is_drawn_from_the_first_of_them(library):
     assert list(CitationGraph().cited_anywhere(random.Random(0))) == []
 
 
+def test_what_is_cited_apart_stands_in_no_section_with_the_papers_nor_in_the_source(library):
+    graph = CitationGraph.read(library)
+    one, other = (number(library, f"Source Number {letter} of Many") for letter in "ab")
+    slots, gossip = ([number(library, title) for title in titles] for titles in (SLOTS, GOSSIP))
+    retina = number(library, "Spiking Retina Chips")
+    assert set(graph.cited_apart(slots[:1], one, random.Random(0))) == {*gossip, retina}
+    assert set(graph.cited_apart([retina], one, random.Random(0))) == {*slots, *gossip}
+    assert len(list(graph.cited_apart([retina], None, random.Random(0)))) == 2 * len(
+        list(graph.cited_apart([retina], other, random.Random(0)))
+    )
+
+
 def test_numbers_are_found_by_id_before_title(library):
     by_id, by_title, unknown = library.numbers_by_reference(
         [Reference(SLOTS[0], "2509.00001"), Reference(SLOTS[0]), Reference("A Paper Nobody Has", "2509.99999")]
