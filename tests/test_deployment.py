@@ -14,7 +14,7 @@ from pasa.completion import flags_of
 from pasa.config import load_settings
 from tests.agent_world import ROOT
 
-FILES = ("docs/DEPLOYMENT.md", "deploy/pasa-web.service", "deploy/compose.yaml", "Dockerfile")
+FILES = ("README.md", "docs/DEPLOYMENT.md", "deploy/pasa-web.service", "deploy/compose.yaml", "Dockerfile")
 SERVED = ROOT / "configs" / "agent_served.yaml"
 
 
@@ -44,13 +44,13 @@ def test_calls_are_found_with_their_flags() -> None:
         ("data queries", ["library"]),
     ]
     assert "no_such" not in known_flags(found[0][0])
-    text = (ROOT / FILES[0]).read_text(encoding="utf-8")
+    text = (ROOT / FILES[1]).read_text(encoding="utf-8")
     assert {"search", "web", "mcp", "serve", "doctor", "download"} <= {command.name for command, _ in calls(text)}
 
 
 def test_the_served_models_have_the_names_and_ports_of_the_document() -> None:
     models = load_settings(SERVED).models
-    text = (ROOT / FILES[0]).read_text(encoding="utf-8")
+    text = (ROOT / FILES[1]).read_text(encoding="utf-8")
     for path, base in (
         (models.crawler_path, models.api_base),
         (models.selector_path, models.selector_api_base),
