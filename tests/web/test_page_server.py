@@ -209,15 +209,15 @@ def test_a_bug_fails_its_run_without_telling_the_user_what(tmp_path: Path, caplo
 # -- stopping ----------------------------------------------------------------------------------------------------------
 
 
-def slow_world() -> World:
-    """Its pages take long, so that a run is in its first layer of citations until it is stopped."""
+def slow_agent() -> OneAgent:
+    """Who cites some papers takes long, so that a run is in its first layer of citations until it is stopped."""
     world = World(3)
-    world.slow = {"page:" + paper.title: 20.0 for paper in world.papers[::2]}
-    return world
+    world.slow = {"citing:" + paper.title: 20.0 for paper in world.papers[::2]}
+    return world_agent(world, cited_by=2)
 
 
 def test_a_stopped_run_keeps_every_paper_that_had_a_score(tmp_path: Path) -> None:
-    with page_server(world_agent(slow_world()), tmp_path) as running:
+    with page_server(slow_agent(), tmp_path) as running:
         run = ask(running.address)
         address = running.address
         until(lambda: any(e["type"] == "layer" and e["layer"] == 1 for e in events(address, run["id"], most=60)))
@@ -231,12 +231,14 @@ def test_a_stopped_run_keeps_every_paper_that_had_a_score(tmp_path: Path) -> Non
         assert {p["title"] for p in kept} == scored
         assert [p["rank"] for p in kept] == list(range(1, len(kept) + 1))
         unfiled = [p for p in kept if p["way"] == "unfiled"]
+        assert unfiled
         assert all(p["path"] == [UNFILED_BRANCH] for p in unfiled)
+        text = requests.get(f"{address}/api/runs/{run['id']}/export?format=csv", timeout=5).text
+        assert all(p["title"] in text for p in unfiled)
 
 
 def test_stopping_one_run_leaves_the_others_and_frees_its_place(tmp_path: Path) -> None:
-    world = slow_world()
-    with page_server(world_agent(world), tmp_path, at_once=2) as running:
+    with page_server(slow_agent(), tmp_path, at_once=2) as running:
         address = running.address
         first, second, third = (ask(address)["id"] for _ in range(3))
         until(lambda: run_of(address, second)["state"] == "running")
@@ -251,7 +253,7 @@ def test_stopping_one_run_leaves_the_others_and_frees_its_place(tmp_path: Path) 
 
 
 def test_a_waiting_run_can_be_stopped(tmp_path: Path) -> None:
-    with page_server(world_agent(slow_world()), tmp_path, at_once=1) as running:
+    with page_server(slow_agent(), tmp_path, at_once=1) as running:
         address = running.address
         first, second = ask(address)["id"], ask(address)["id"]
         requests.post(f"{address}/api/runs/{second}/stop", json={}, timeout=5)
@@ -288,7 +290,7 @@ def test_a_user_who_asks_much_does_not_keep_others_waiting(tmp_path: Path) -> No
 
 
 def test_a_full_queue_says_so(tmp_path: Path) -> None:
-    with page_server(world_agent(slow_world()), tmp_path, at_once=1, waiting=2, waiting_each=1) as running:
+    with page_server(slow_agent(), tmp_path, at_once=1, waiting=2, waiting_each=1) as running:
         address = running.address
         ids = [ask(address)["id"], ask(address)["id"]]
         refused = requests.post(f"{address}/api/runs", json={"question": QUESTION}, timeout=5)
@@ -357,7 +359,7 @@ def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
 
 
 def test_a_restart_keeps_ended_runs_marks_those_under_way_and_begins_those_that_waited(tmp_path: Path) -> None:
-    with page_server(world_agent(slow_world()), tmp_path, at_once=1) as running:
+    with page_server(slow_agent(), tmp_path, at_once=1) as running:
         done = ask(running.address, expand_layers=0)["id"]
         ended(running.address, done)
         whole = papers(running.address, done)

@@ -164,6 +164,7 @@ export class Tree {
       if (paper) dot.style.opacity = (0.35 + 0.65 * paper.score).toFixed(2);
       return dot;
     });
+    if (papers.length > DOTS_SHOWN) dots.push(el("span", { class: "muted", text: `+${papers.length - DOTS_SHOWN}` }));
     branch.dots.replaceChildren(...dots);
     const chosen = papers.filter((paper) => paper?.selected).length;
     const told = papers.length ? `${papers.length} new${chosen ? `, ${chosen} selected` : ""}` : "nothing new";
