@@ -27,7 +27,7 @@ from pasa.errors import CheckpointError, PasaError
 from pasa.library import Library
 from pasa.models.encoders import MINILM, find_minilm, minilm_store
 from pasa.models.rules import RulesScorer
-from pasa.models.rules_ranker import FEATURES, RANKER_FILE, linear_scores
+from pasa.models.rules_ranker import FEATURES, RANKER_FILE, UNCOUNTED_FEATURES, linear_scores
 from pasa.models.rules_weights import read_weights
 from pasa.paper import title_key
 from trl_ext.citation_pairs import is_held_out
@@ -89,28 +89,31 @@ def fitted(crawls: Sequence[RankedCrawl | None], held_out: Sequence[bool]) -> di
     pairs = [(crawl, held) for crawl, held in zip(crawls, held_out, strict=True) if crawl is not None]
     train = [crawl for crawl, held in pairs if not held]
     test = [crawl for crawl, held in pairs if held]
-    weights = {name: round(weight, _DIGITS) for name, weight in fit_weights(train, FEATURES).items()}
-    level, intercept = fit_level(_scores(train, weights), [crawl.is_answer for crawl in train])
-
-    def log_odds(scores: Floats) -> Floats:
-        return intercept + level["score"] * scores + level["best"] * scores.max()
-
-    scores = _scores(test, weights)
+    counted, of_counted = _model(train, test, FEATURES)
+    uncounted, of_uncounted = _model(train, test, UNCOUNTED_FEATURES)
     manifest = {
         "questions_fitted": len(train),
         "questions_held_out": len(test),
         "papers": sum(len(crawl.is_answer) for crawl in train),
         "held_out": {
             "by cosine": _rounded(recalls(test, [crawl.features["cosine"] for crawl in test])),
-            "ranked": _rounded(recalls(test, scores)),
-            "selected": _rounded(selected([log_odds(s) for s in scores], test)),
+            "counted": of_counted,
+            "uncounted": of_uncounted,
         },
     }
-    return {
-        "manifest": manifest,
-        "weights": weights,
-        "level": {"intercept": round(intercept, _DIGITS), "weights": _rounded(level)},
-    }
+    return {"manifest": manifest, "counted": counted, "uncounted": uncounted}
+
+
+def _model(
+    train: Sequence[RankedCrawl], test: Sequence[RankedCrawl], names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Weights and level fitted to `train`, as the file holds them, and what they reach on `test`."""
+    weights = {name: round(weight, _DIGITS) for name, weight in fit_weights(train, names).items()}
+    level, intercept = fit_level(_scores(train, weights), [crawl.is_answer for crawl in train])
+    scores = _scores(test, weights)
+    log_odds = [intercept + level["score"] * s + level["best"] * s.max() for s in scores]
+    row = {"weights": weights, "level": {"intercept": round(intercept, _DIGITS), "weights": _rounded(level)}}
+    return row, _rounded(recalls(test, scores) | selected(log_odds, test))
 
 
 def _scores(crawls: Sequence[RankedCrawl], weights: dict[str, float]) -> list[Floats]:

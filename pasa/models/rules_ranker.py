@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _LAST_PLACE = 400  # of a paper that the first search did not find, or found fur
 _EVIDENCE_SHARPNESS, _EVIDENCE_SCALE = 0.35, 3.0  # as scripts/calibrate_rules.py has them
 _LIKE = tuple(f"like_best_{count}" for count in _BEST)
 FEATURES = ("cosine", "bm25", "evidence", *_LIKE, "place", "times_cited")
+UNCOUNTED_FEATURES = FEATURES[:-1]  # where nobody knows how often a paper is cited
 
 Floats = NDArray[np.float64]
 TimesCited = Callable[[Sequence[Paper]], Sequence[int]]
@@ -40,25 +42,36 @@ TimesCited = Callable[[Sequence[Paper]], Sequence[int]]
 class RankerWeights:
     """What scripts/train_ranker.py fitted."""
 
-    weights: Mapping[str, float]  # of FEATURES
+    weights: Mapping[str, float]  # of features by name
     level: Logistic  # over `score` and `best`, the crawl's best score: the probability
 
 
+@dataclass(frozen=True, slots=True)
+class RankerModels:
+    """The ranker where it is known how often papers are cited, and where it is not."""
+
+    counted: RankerWeights
+    uncounted: RankerWeights
+
+
 @lru_cache(maxsize=4)
-def read_ranker(path: Path = RANKER_FILE) -> RankerWeights:
+def read_ranker(path: Path = RANKER_FILE) -> RankerModels:
     """The weights in `path`. Raises CheckpointError when it is unreadable."""
     try:
         row = json.loads(path.read_text("utf-8"))
-        weights = {name: float(row["weights"][name]) for name in FEATURES}
-        return RankerWeights(weights, Logistic.from_json(row["level"]))
+        return RankerModels(_weights(row["counted"], FEATURES), _weights(row["uncounted"], UNCOUNTED_FEATURES))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} holds no ranker ({error}): run scripts/train_ranker.py") from error
+
+
+def _weights(row: Mapping[str, Any], names: Sequence[str]) -> RankerWeights:
+    return RankerWeights({name: float(row["weights"][name]) for name in names}, Logistic.from_json(row["level"]))
 
 
 class RulesRanker:
     """Gives the papers of a crawl their final scores. The scores it starts from are RulesScorer's.
 
-    `times_cited` tells how many papers of the library cite each of some papers; None = nobody knows, all count 0.
+    `times_cited` tells how many papers of the library cite each of some papers; None = nobody knows.
     """
 
     def __init__(
@@ -66,19 +79,20 @@ class RulesRanker:
         embedder: SentenceEmbedder,
         times_cited: TimesCited | None = None,
         statistics: TermStatistics | None = None,
-        weights: RankerWeights | None = None,
+        models: RankerModels | None = None,
     ) -> None:
         self._embedder = embedder
         self._times_cited = times_cited
         self._statistics = statistics
-        self._weights = weights
+        self._models = models
 
     def __call__(self, found: FoundPapers) -> list[float]:
         """Scores in [0, 1], one a paper, in order; those it starts from where the question holds no word."""
         features = self.features(found)
         if not features:
             return list(found.scores)
-        weights = self._weights or read_ranker()
+        models = self._models or read_ranker()
+        weights = models.counted if self._times_cited else models.uncounted
         scores = linear_scores(features, weights.weights)
         best = float(scores.max())
         return [weights.level.probability({"score": float(score), "best": best}) for score in scores]
