@@ -59,7 +59,7 @@ def topic_of_heading(name: str) -> str | None:
 
     "Related Work Video Generation" gives "Video Generation"; "Background: Estimating CBS" gives "Estimating CBS".
     """
-    topic = re.sub(r"(?<=\w)- ", "-", " ".join(html.unescape(name).split()))  # as PDFs break words
+    topic = _mended(html.unescape(name))
     if lead := _GENERIC_LEAD.match(topic):
         topic = topic[lead.end() :]
     topic = topic.split(":", 1)[-1].strip(" .,:;&-–—")
@@ -70,6 +70,13 @@ def topic_of_heading(name: str) -> str | None:
     if max(inverse_document_frequency(common_words(), word) for word in words) < _LEAST_TOPIC_WEIGHT:
         return None
     return None if _REVIEW.search(topic) or _ASKS.search(topic) else topic
+
+
+def _mended(heading: str) -> str:
+    """A heading whose words a PDF tore apart or joined: "vision- language", "OODDetection", "MLLMwith RL"."""
+    text = re.sub(r"(?<=\w)- ", "-", " ".join(heading.split()))
+    text = re.sub(r"\b([A-Z]{2,}s?)(with|in|for|of|and|on|via)\b", r"\1 \2", text)
+    return re.sub(r"\b([A-Z]{2,})([A-Z][a-z]{3,})", r"\1 \2", text)
 
 
 def sources_with_reviews(graph: CitationGraph, choice: SectionChoice = "review") -> list[int]:

@@ -30,6 +30,9 @@ def section(name, papers=PAPERS):
         ("Introduction Related work", None),
         ("Related Work Training methods", None),  # names no topic
         ("Background Novel View Synthesis.", "Novel View Synthesis"),
+        ("Related Work OODDetection with Vision- Language Models", "OOD Detection with Vision-Language Models"),
+        ("Related Work MLLMwith RL", "MLLM with RL"),
+        ("Related Work: Which Quokkas Jump?", None),
     ],
 )
 def test_a_heading_says_the_topic_or_nothing(heading, topic):
