@@ -6,7 +6,7 @@ The same code for one process, for DDP, and for ZeRO-2 and ZeRO-3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -91,11 +91,16 @@ class Engine:
         )
         return PolicyGenerator(loaded, rollouts.generation_batch, rollouts.max_prompt_tokens, self._precision)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        """For the thread that generates: its device, and autocast where training has it."""
-        if self.accelerator.mixed_precision == "no":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        """For the thread that generates: its device, and autocast where training has it; both hold for one thread."""
+        on_gpu = self.device.type == "cuda"
+        half = self.accelerator.mixed_precision != "no"
+        with (
+            torch.cuda.device(self.device) if on_gpu else nullcontext(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
+        ):
+            yield
 
     @contextmanager
     def whole_policy(self) -> Iterator[None]:

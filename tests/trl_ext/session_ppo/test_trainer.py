@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import shutil
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from pasa.models.base import Sampling
 from pasa.models.hf_generator import HuggingFaceGenerator
 from pasa.prompts import search_request
 from scripts.train_ppo import main
+from tests.models.openai_server import Answer, OpenAIServer, completion_answer
 from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, settings, words
 from trl_ext.session_ppo import trainer
 from trl_ext.session_ppo.checkpoints import newest_slot
@@ -130,6 +132,25 @@ def test_lora_on_a_shared_backbone_is_saved_as_an_adapter(toy, tmp_path):
     told = []
     train(settings(toy, tmp_path / "out", **lora | {"steps": 3}), tell=told.append)
     assert "going on after step 2" in told
+
+
+def test_a_servers_selector_says_what_matches_and_tensorboard_hears_of_it(toy, tmp_path):
+    """Every pair is asked for once, answers never."""
+
+    def judge(path, body):
+        return Answer(completion_answer("True", {"True": math.log(0.9), "False": math.log(0.1)}))
+
+    with OpenAIServer(judge) as server:
+        served = {"selector": "openai:judge", "api_base": server.base_url, "steps": 2, "report_to": "tensorboard"}
+        train(settings(toy, tmp_path / "out", **served), tell=quiet)
+        prompts = [body["prompt"] for _, body, _ in server.requests]
+    assert prompts
+    assert len(prompts) == len(set(prompts))
+    log = metrics(tmp_path / "out")
+    assert log[2]["asked/scores_new"] == len(prompts)
+    assert log[2]["asked/scores_gold"] > 0
+    assert all(line["matched_per_action"] == line["new_per_action"] for line in log.values())  # it selects everything
+    assert list((tmp_path / "out").rglob("events.out.tfevents*"))
 
 
 # -- bad days --------------------------------------------------------------------------------------------------------
