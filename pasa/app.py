@@ -21,6 +21,8 @@ from pasa.errors import ConfigError, PasaError, ToolError
 from pasa.evaluation.datasets import DatasetFormat, read_dataset
 from pasa.events import RunResult
 from pasa.export.formats import FORMATS
+from pasa.export.missing import told_of_missing
+from pasa.export.run_view import of_result
 from pasa.file_runs import Output, how_many, run_here, unfinished, usable_stdout
 from pasa.query import Query, make_query, parse_date, parse_seeds
 from pasa.result_folder import only_writer
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pasa.tool_assembly import Choice
 
 COMMAND = "pasa search"  # as pasa/cli.py starts it
+SATURATED_AFTER = 100  # new papers: fewer than 3 % of those to come would be selected (budget.py)
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 _DESCRIPTION = """\
@@ -175,6 +178,12 @@ def build_parser() -> argparse.ArgumentParser:
     budgets("--max_papers_scored", type=int, metavar="N", help="papers scored per query")
     budgets("--max_model_calls", type=int, metavar="N", help="crawler replies and selector scores per query")
     budgets("--max_seconds", type=float, metavar="X", help="wall seconds per query")
+    budgets(
+        "--stop_when_saturated",
+        action="store_const",
+        const=SATURATED_AFTER,
+        help=f"end after {SATURATED_AFTER} new papers in a row of which none was selected",
+    )
     many = parser.add_argument_group("many queries (--input_file)").add_argument
     many(
         "--queries_at_once",
@@ -423,6 +432,8 @@ def _deliver(result: RunResult, output: Output, record: dict[str, Any]) -> int:
         _print_result(result, output, record)
     if not output.quiet:
         note(summary(result.stats))
+        if result.stats.papers_selected and (estimated := told_of_missing(of_result(result, record))):
+            note(estimated)
         if output.form in FORMATS and not FORMATS[output.form].takes_all and not result.stats.papers_selected:
             note(
                 f"no paper was selected, so the {output.form} is empty; --format csv or html holds all that were found"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 from pasa.config import AgentSettings
 from pasa.events import RunStats
@@ -17,6 +18,7 @@ class Budget:
         self._stats = stats
         self._started = time.monotonic()
         self.interrupted = asyncio.Event()  # set: what is under way is given up now
+        self._not_selected = 0  # new papers in a row
         self._timer: asyncio.TimerHandle | None = None
         if settings.max_seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(settings.max_seconds, self.interrupt, "seconds")
@@ -70,6 +72,18 @@ class Budget:
         self._stats.papers_scored += 1
         self._stats.selector_calls += 1
         return True
+
+    def note_selected(self, selected: Iterable[bool]) -> None:
+        """Hears of each new paper that reading led to, in order, and ends a run to which nothing selected comes.
+
+        By the rule of three, n papers in a row that are not selected leave the share of selected ones among those to
+        come below 3/n, with 95 % confidence (Hanley and Lippman-Hand, JAMA 249, 1983).
+        """
+        for is_selected in selected:
+            self._not_selected = 0 if is_selected else self._not_selected + 1
+        limit = self._settings.stop_when_saturated
+        if limit is not None and self._not_selected >= limit:
+            self.exhaust("saturated")
 
     def exhaust(self, reason: str) -> bool:
         """Lets what is under way end but nothing more begin; the first reason stays. Always False."""

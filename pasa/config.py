@@ -45,6 +45,8 @@ class AgentSettings:
     ensemble_temperature: float = 2.0  # paper: 2.0
     ensemble_top_p: float = 0.8  # paper: 0.8
 
+    # Ends a run after so many new papers in a row, led to by papers read, of which none was selected; None = never.
+    stop_when_saturated: int | None = None
     max_papers_scored: int | None = None  # budgets; None = no limit
     max_model_calls: int | None = None  # Crawler replies + Selector scores
     max_seconds: float | None = None
@@ -146,6 +148,7 @@ _MINIMUM = {
     "threads_num": 1,
     "max_new_tokens": 1,
     "ensemble_runs": 1,
+    "stop_when_saturated": 1,
     "max_papers_scored": 0,
     "max_model_calls": 0,
     "max_seconds": 0,

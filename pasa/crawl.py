@@ -36,6 +36,8 @@ ChoosePapers = Callable[[list[Node], int | None], list[Node]]  # (the last layer
 
 # A source cannot be told the end date: where there is one, so many times as many citing papers are asked for.
 CITING_ASKED_UNDER_END_DATE = 5
+# Where a run may end as soon as nothing new comes, so many papers are expanded at once; of more nothing could be saved.
+EXPANDED_AT_ONCE_UNTIL_SATURATED = 8
 _KINDS: dict[SourceWord, WayKind] = {"Search": "search", "Expand": "section", "Seed": "seed"}
 
 
@@ -210,7 +212,7 @@ class Crawl:
     def _fetch_ahead(self, hits: Sequence[SearchHit]) -> None:
         """Begins to fetch the pages that the first expand layer will want: those of every hit, if it takes all."""
         takes_all = self._settings.expand_layers > 0 and self._settings.first_layer_expand_papers is None
-        if takes_all and not self._budget.counts:
+        if takes_all and self._settings.stop_when_saturated is None and not self._budget.counts:
             for hit in hits:
                 if hit.paper is None and hit.arxiv_id:
                     self._look_ups.page(Paper(hit.title, arxiv_id=hit.arxiv_id))
@@ -223,17 +225,19 @@ class Crawl:
         seeds = [node for node in last_layer if node.is_seed]  # expanded in any case, before the others
         nodes = seeds + self._choose_papers([node for node in last_layer if not node.is_seed], limit)
         self._emit(LayerStarted(layer, len(nodes), self._run))
-        waiting = [(node, self._look_ups.page(node.paper)) for node in nodes]
-        if self._in_step:
-            await self._until_interrupted([wait_shared(page) for _, page in waiting])
+        at_once = EXPANDED_AT_ONCE_UNTIL_SATURATED if settings.stop_when_saturated else len(nodes)
         new = 0
+        waiting = nodes
         while waiting and not self._budget.over:
-            count = self._affordable([page for _, page in waiting])
+            begun = [(node, self._look_ups.page(node.paper)) for node in waiting[:at_once]]
+            if self._in_step:
+                await self._until_interrupted([wait_shared(page) for _, page in begun])
+            count = self._affordable([page for _, page in begun])
             if not count:
                 self._budget.exhaust("model_calls")
                 break
             drafts = await self._until_interrupted(
-                [self._expand_one(layer, node, page) for node, page in waiting[:count]]
+                [self._expand_one(layer, node, page) for node, page in begun[:count]]
             )
             new += await self._file(layer, [draft for of_one in drafts for draft in of_one or ()])
             waiting = waiting[count:]
@@ -356,6 +360,8 @@ class Crawl:
         failures = [outcome for outcome in outcomes if isinstance(outcome, PasaError)]
         if failures and not self._shared.selector.ever_answered:
             raise failures[0]
+        if layer:
+            self._budget.note_selected(o > self._settings.select_threshold for o in outcomes if isinstance(o, float))
         for (draft, branch, one), outcome in zip(affordable, outcomes, strict=True):
             if isinstance(outcome, float):
                 self._hang(layer, draft, branch, one.paper, outcome)

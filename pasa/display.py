@@ -257,6 +257,8 @@ def summary(stats: RunStats) -> str:
     )
     if stats.budget_reached == "stopped":
         line += "; stopped early, these are the papers found so far"
+    elif stats.budget_reached == "saturated":
+        line += "; ended when nothing new was selected any more (--stop_when_saturated)"
     elif stats.budget_reached:
         line += f"; ended early by the budget --max_{stats.budget_reached}"
     return line + _failures(stats)

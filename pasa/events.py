@@ -34,7 +34,7 @@ class RunStats:
     seconds: float = 0.0
     problems: Counter[str] = field(default_factory=Counter)  # reason -> how often; what was skipped and why
     budget_reached: str | None = (
-        None  # the budget that ended the run: papers_scored, model_calls, seconds; or "stopped"
+        None  # the budget that ended the run: papers_scored, model_calls, seconds; or "saturated", "stopped"
     )
     prompt_tokens: int = 0  # of Crawler and Selector, where their models count them
     reply_tokens: int = 0

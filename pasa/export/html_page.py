@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 from pasa.evaluation.report_figures import theme
 from pasa.export.html_assets import SCRIPT, STYLE
+from pasa.export.missing import told_of_missing
 from pasa.export.run_view import ExportedRun, date_text, html_url, pdf_url
 from pasa.export.tex_text import one_line, readable
 from pasa.export.tree_picture import PICTURE_STYLE, crawl_svg, describe
@@ -74,6 +75,8 @@ def _add_header(body: ET.Element, run: ExportedRun) -> None:
     found = f"{len(run.papers)} papers found, {len(run.selected)} selected"
     until = f"; none later than {run.end_date}, seeds aside" if run.end_date else ""
     _add(header, "p", f"{found}{until}.")
+    if told := told_of_missing(run):
+        _add(header, "p", f"{told[0].upper()}{told[1:]}.", class_="estimate")
     links = _add(_add(header, "nav", aria_label="On this page"), "ul")
     for target, name in (("papers", "Papers"), ("crawl", "The crawl"), ("how", "How the search was made")):
         _add(_add(links, "li"), "a", name, href=f"#{target}")

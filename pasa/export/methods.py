@@ -7,6 +7,7 @@ from typing import Any
 
 from pasa.export.csv_table import table
 from pasa.export.markdown import within
+from pasa.export.missing import estimate_missing, told_of_missing
 from pasa.export.run_view import ExportedRun, date_text
 from pasa.result_tree import RankedPaper
 from pasa.results import describe_path
@@ -28,7 +29,7 @@ _DECISIONS = (
 
 def to_methods(run: ExportedRun) -> str:
     """Markdown with the search strings and dates, the flow of papers, versions and settings."""
-    parts = [_search(run), _flow(run), _versions(run), _settings(run)]
+    parts = [_search(run), _flow(run), _missing(run), _versions(run), _settings(run)]
     return f"# Record of the search: {within(run.question)}\n\n" + "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -125,6 +126,19 @@ def _unusual(problems: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     for reason, times in problems.items():
         if reason.startswith(_UNUSUAL):
             yield f"not to be had: {within(reason)}", times
+
+
+def _missing(run: ExportedRun) -> str:
+    """The estimate of what was not found, and how it was made."""
+    told = told_of_missing(run)
+    if not told:
+        return ""
+    how = (
+        " All searches together, each paper's references and the papers citing it are ways; estimated by Chao2, "
+        "corrected as pasa/saturation.py says."
+    )
+    is_told = estimate_missing(run)[1] is not None
+    return f"## Estimate of what is missing\n\n{told[0].upper()}{told[1:]}.{how * is_told}"
 
 
 def _versions(run: ExportedRun) -> str:
