@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pasa.errors import CheckpointError
+from tests.models.tiny_models import config_of
 from tests.trl_ext.session_ppo.sessions import decode, random_step
 from trl_ext.session_ppo.batch import batch_of, select_rows
 from trl_ext.session_ppo.policy import arguments_of, load_session_policy, value_head
@@ -179,3 +180,28 @@ def test_a_lora_folder_is_where_a_policy_can_begin(tiny_model, tmp_path):
 def test_a_path_without_a_model_is_told_in_a_line(tmp_path):
     with pytest.raises(CheckpointError, match="holds neither"):
         policy_of(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def tied_model(tmp_path_factory, tokenizer):
+    """As SmolLM2 and the small Qwens are: one matrix embeds tokens and gives logits."""
+    folder = tmp_path_factory.mktemp("tied")
+    torch.manual_seed(0)
+    config = config_of("qwen2", tokenizer)
+    config.tie_word_embeddings = True
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_matrix_that_embeds_and_gives_logits_learns_from_both(tied_model):
+    policy = policy_of(tied_model)
+    some = batch()
+    policy(**arguments_of(some), parts=("policy",))["log_probs"].sum().backward()
+    model = AutoModelForCausalLM.from_pretrained(tied_model)
+    logits = model(some.input_ids, attention_mask=some.attention_mask).logits.log_softmax(-1)
+    rows, tokens = some.reply_mask.nonzero(as_tuple=True)
+    logits[rows, some.prompt_lengths[rows] + tokens - 1, some.reply_ids[rows, tokens]].sum().backward()
+    expected = model.get_input_embeddings().weight.grad
+    torch.testing.assert_close(policy.head.weight.grad, expected, rtol=1e-3, atol=1e-4)
+    assert policy.head.weight is policy.language_model.get_input_embeddings().weight
