@@ -120,6 +120,28 @@ def test_whitened_advantages_have_mean_0_and_variance_1():
     assert white[0, 2] == 0
 
 
+class Split(SingleProcess):
+    """One of two processes: what each sums is met by what the other, asked the same, has summed."""
+
+    count = 2
+
+    def __init__(self, others):
+        self._others = iter(others)
+
+    def sum(self, values):
+        return values + next(self._others)
+
+
+def test_tokens_of_other_processes_count_in_whitening():
+    whole = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    expected = whitened(whole, mask, SingleProcess())
+    mean = whole.mean().double()
+    other = whole[1].double()
+    others = [torch.stack([torch.tensor(3.0).double(), other.sum()]), ((other - mean) ** 2).sum()]
+    torch.testing.assert_close(whitened(whole[:1], mask[:1], Split(others)), expected[:1])
+
+
 def test_a_batch_says_where_replies_begin():
     step = step_of(session([1, 2], prompt=(7, 8, 9)), session([3], prompt=(7,)), size=3)
     batch = batch_of(step, decode, 0)
