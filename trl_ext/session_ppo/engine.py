@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import GradientAccumulationPlugin
 from transformers import PreTrainedTokenizerBase
 
 from pasa.errors import CheckpointError
@@ -33,6 +34,7 @@ def make_accelerator(run: PpoRun) -> Accelerator:
         cpu=on_cpu,
         log_with=run.run.trackers or None,
         project_dir=run.run.output_dir if run.run.trackers else None,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the learner says what makes a step
         kwargs_handlers=[InitProcessGroupKwargs(timeout=wait)],
     )
 
@@ -52,6 +54,7 @@ class Engine:
         self.is_zero3 = plugin is not None and plugin.zero_stage == 3
         if plugin is not None:  # there is no data loader that it could learn this from
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.ppo.forward_batch
+            plugin.deepspeed_config["gradient_accumulation_steps"] = 1
             plugin.deepspeed_config["gradient_clipping"] = run.run.max_grad_norm
         # Weights in float32 and computing in bfloat16; DeepSpeed keeps a float32 copy of its own.
         policy = load_session_policy(
