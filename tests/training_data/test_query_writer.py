@@ -103,6 +103,18 @@ def test_what_others_cite_papers_under_is_a_subject():
     assert [[paper.title for paper in query.answers] for query in found] == [["Spiking Retina Chips"]]
 
 
+def test_what_thousands_of_papers_are_on_is_no_subject():
+    papers = [Paper("Reinforcement Learning of Models", "Models learn by reinforcement.")]
+
+    def kinds(topic):
+        bare = ReviewedSection(Paper("Marmosets"), "Related Work", None, tuple(papers), 0, ((topic, (0,)),))
+        return [query.writer for query in write_queries(bare, random.Random(0))]
+
+    assert "topic" not in kinds("Reinforcement Learning")
+    papers[0] = Paper("Byzantine Reinforcement of Models", "Models learn by gossip.")
+    assert "topic" in kinds("Byzantine Reinforcement")
+
+
 def test_a_gist_is_short_and_says_what_for():
     def gist(clause):
         return gist_question(clause, random.Random(0))
