@@ -14,13 +14,14 @@ import ast
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pasa.commands import COMMANDS, ROOT, Command, commands_under
 from pasa.config import ENGINES, AgentSettings, ModelSettings, ToolSettings
+from pasa.export.formats import FORMATS
 
 SHELLS = ("bash", "zsh", "fish")
 _FOLDERS = ("output_folder", "library", "cache_dir", "data_dir", "out", "crawler_path", "selector_path")
@@ -100,7 +101,7 @@ def _known_choices() -> Mapping[str, tuple[str, ...]]:
         for name, hint in hints.items()
         if typing.get_origin(hint) is typing.Literal
     }
-    return {**words, "engine": ENGINES, "device": ("auto", "cpu", "cuda", "mps")}
+    return {**words, "engine": ENGINES, "format": ("table", "tree", *FORMATS), "device": ("auto", "cpu", "cuda", "mps")}
 
 
 # -- reading flags off source ------------------------------------------------------------------------------------------
@@ -184,8 +185,13 @@ def _text(node: ast.AST | None, values: Mapping[str, str]) -> str:
 
 
 def _constants(node: ast.AST | None) -> list[str]:
+    """The texts of a tuple or list of constants; [] for anything else."""
     items = node.elts if isinstance(node, ast.Tuple | ast.List) else []
-    return [str(item.value) for item in items if isinstance(item, ast.Constant)]
+    return [str(i.value) for i in items if isinstance(i, ast.Constant)] if _are_constant(items) else []
+
+
+def _are_constant(items: Sequence[ast.AST]) -> bool:
+    return all(isinstance(item, ast.Constant) for item in items)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
     assert complete(script, "pasa library e") == ["embed"]
     assert complete(script, "pasa search --exp") == ["--expand_layers", "--expand_papers"]
     assert complete(script, "pasa search --retrieval h") == ["hybrid"]
-    assert "bibtex" in complete(script, "pasa search --format ") or "table" in complete(script, "pasa search --format ")
+    assert {"table", "bibtex"} <= set(complete(script, "pasa search --format "))
 
 
 @pytest.mark.parametrize("shell", SHELLS)

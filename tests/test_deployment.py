@@ -26,8 +26,7 @@ def calls(text: str) -> list[tuple[Command, list[str]]]:
 
 
 def known_flags(command: Command) -> set[str]:
-    names = {name.lstrip("-") for flag in flags_of(command) for name in flag.names}
-    return names
+    return {"help", *(name.lstrip("-") for flag in flags_of(command) for name in flag.names)}
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -239,6 +239,14 @@ def test_a_model_server_tells_its_models_or_what_is_wrong(models_url: str) -> No
     assert check_model_server(closed_url(), None).state == "problem"
 
 
+def test_what_stands_before_a_host_in_an_address_is_not_shown(models_url: str) -> None:
+    secret = models_url.replace("//", "//user:sk-in-the-address@")
+    checks = [check_service("there", secret), check_model_server(secret, MODEL_SECRET)]
+    checks += [check_model_server(closed_url().replace("//", "//user:sk-in-the-address@"), None)]
+    assert "sk-" not in "".join(map(shown, checks))
+    assert "127.0.0.1" in checks[0].found
+
+
 def test_it_says_what_a_search_would_use(machine: pytest.MonkeyPatch, world_library: Path) -> None:
     library = Settings(tools=ToolSettings(library=str(world_library)))
     assert "engine library" in check_choice(library, is_online=False).found

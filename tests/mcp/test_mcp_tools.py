@@ -231,7 +231,7 @@ def test_only_the_last_runs_are_kept(agent: PaperAgent) -> None:
         runs = [(await client.call_tool("search_papers", {"question": QUESTION})).structured_content for _ in range(3)]
         return [await client.call_tool("get_results", {"run_id": run["run_id"]}) for run in runs]
 
-    oldest, *kept = with_client(agent, call, runs_kept=2)
+    oldest, *kept = with_client(agent, call, runs_kept=2, runs_at_once=1)
     assert "only the last 2" in refusal(oldest)
     assert not any(answer.is_error for answer in kept)
 
