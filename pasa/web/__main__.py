@@ -4,7 +4,8 @@
     python -m pasa.web --library data/library --port 9000
     PASA_WEB_TOKEN=... python -m pasa.web --host 0.0.0.0 --allow_host papers.example.org
 
-Keys of engines come from the environment or a .env file, as for run_paper_agent.py. Beyond this machine a token is
+Keys of engines come from the environment or a .env file, as for run_paper_agent.py; every setting of models and tools
+is a flag (--timeout_seconds 30), those of the crawl come from --config and the page. Beyond this machine a token is
 needed, in PASA_WEB_TOKEN or a file, and TLS is a reverse proxy's work. Ctrl-C or SIGTERM ends it; searches that wait
 are carried out after the next start, those under way are marked and keep what they found.
 
@@ -22,8 +23,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+from pasa.config import ModelSettings, ToolSettings
 from pasa.display import note
 from pasa.errors import ConfigError, PasaError
 from pasa.web.agents import AgentPool, Agents
@@ -36,17 +38,8 @@ from pasa.web.serving import listen, server_of, url_of
 
 TOKEN_VARIABLE = "PASA_WEB_TOKEN"
 TOKEN_CHARACTERS = 16  # at least: it is all that stands before a server that others can reach
-_SETTINGS = (
-    "engine",
-    "library",
-    "retrieval",
-    "crawler_path",
-    "selector_path",
-    "prompts",
-    "api_base",
-    "selector_api_base",
-    "device",
-)
+# Settings that --help shows; the others of models and tools are flags too.
+_SHOWN = ("engine", "library", "retrieval", "crawler_path", "selector_path", "prompts", "api_base", "selector_api_base")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         token = read_token(options.token_file, os.environ.get(TOKEN_VARIABLE))
         check_reach(options.host, token)
-        flags = {name: getattr(options, name) for name in _SETTINGS}
+        flags = {name: getattr(options, name) for name in _settings()}
+        flags["queries_at_once"] = flags["queries_at_once"] or options.runs_at_once  # a model server's share for each
         limits = Limits(max_seconds=options.max_seconds, expand_layers=options.max_layers)
         queue_settings = QueueSettings(at_once=options.runs_at_once, keep=options.keep_runs)
         if min(options.runs_at_once, options.keep_runs, options.max_seconds) < 1 or options.max_layers < 0:
@@ -163,9 +157,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--max_layers", type=int, default=usual["expand_layers"], metavar="N", help="of citations (%(default)s)")
     add("--config", type=Path, metavar="FILE", help="a YAML file of settings, see configs/agent.yaml")
-    for name in _SETTINGS:
-        add(f"--{name}", metavar="X", help="as for run_paper_agent.py")
+    for name, kind in _settings().items():
+        help_text = "as for run_paper_agent.py" if name in _SHOWN else argparse.SUPPRESS
+        add(f"--{name}", type=kind, metavar="X", help=help_text)
     return parser
+
+
+def _settings() -> dict[str, type[int] | type[float] | type[str]]:
+    """The settings of models and tools that a flag can give, each with its type."""
+    found: dict[str, type[int] | type[float] | type[str]] = {}
+    for record in (ModelSettings, ToolSettings):
+        for name, hint in get_type_hints(record).items():
+            kinds = get_args(hint) or (hint,)
+            if bool not in kinds:
+                found[name] = int if int in kinds else float if float in kinds else str
+    return found
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, BinaryIO, Literal, Self
 
 import orjson
 
@@ -18,7 +19,6 @@ from pasa.errors import ConfigError
 State = Literal["queued", "running", "done", "stopped", "failed", "interrupted"]
 ENDED: tuple[State, ...] = ("done", "stopped", "failed", "interrupted")
 INTERRUPTED = "The server was stopped while this search ran. What it had found is kept; it can be run again."
-_LOCK_SECONDS = 2.0  # that a server which is just ending gets to let go of the file
 LIST_LIMIT = 50  # runs of one page of the history
 
 _SCHEMA = """
@@ -63,14 +63,12 @@ class RunStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, _LOCK_SECONDS, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would take up each other's runs
+            self._holder = _hold(path)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            if "locked" in str(error):
-                raise ConfigError(f"another server keeps its runs in {path}: choose another --data_dir") from error
             raise ConfigError(f"cannot keep runs in {path} ({error}): choose another --data_dir") from error
         self._lock = threading.Lock()
 
@@ -82,6 +80,7 @@ class RunStore:
     ) -> None:
         with self._lock:
             self._db.close()
+            self._holder.close()
 
     @contextmanager
     def _changes(self) -> Iterator[sqlite3.Connection]:
@@ -226,6 +225,20 @@ class RunStore:
     def paper(self, run_id: str, key: str) -> bytes | None:
         rows = self._rows("SELECT data FROM papers WHERE run = ? AND key = ?", (run_id, key))
         return rows[0][0].encode() if rows else None
+
+
+def _hold(path: Path) -> BinaryIO:
+    """Keeps other servers, which would take up our runs, off the file; readers such as sqlite3's .backup may come.
+
+    Raises ConfigError where another has it. It is let go with the process, however that ends.
+    """
+    holder = path.with_suffix(".lock").open("wb")
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder.close()
+        raise ConfigError(f"another server keeps its runs in {path.parent}: choose another --data_dir") from None
+    return holder
 
 
 def _run(row: tuple[Any, ...]) -> StoredRun:

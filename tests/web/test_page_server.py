@@ -7,11 +7,13 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -406,8 +408,13 @@ def test_a_killed_server_leaves_runs_that_the_next_one_marks(tmp_path: Path) -> 
 def test_two_servers_do_not_share_their_runs(tmp_path: Path) -> None:
     from pasa.web.run_store import RunStore
 
-    with page_server(world_agent(), tmp_path), pytest.raises(ConfigError, match="another server"):
-        RunStore(tmp_path / "runs.db")
+    with page_server(world_agent(), tmp_path) as running:
+        run = ask(running.address, expand_layers=0)
+        with pytest.raises(ConfigError, match="another server"):
+            RunStore(tmp_path / "runs.db")
+        ended(running.address, run["id"])
+        with closing(sqlite3.connect(tmp_path / "runs.db")) as reader:  # as a backup reads
+            assert reader.execute("SELECT count(*) FROM runs").fetchone() == (1,)
     RunStore(tmp_path / "runs.db").__exit__(None, None, None)
 
 
