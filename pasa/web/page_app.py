@@ -8,6 +8,7 @@
     GET    /api/runs/ID              the run: what was asked, state, totals, how it was made
     GET    /api/runs/ID/papers       {"papers": [...]}, best first; ?key= gives that one
     GET    /api/runs/ID/events       server-sent events; Last-Event-ID (or ?after=N) goes on behind event N
+    GET    /api/runs/ID/tree         the result tree, as run_paper_agent.py writes it
     POST   /api/runs/ID/stop         ends it, keeps what was found
     POST   /api/runs/ID/export       {"format", "keys"} -> a file; GET ?format= gives the format's default choice
     DELETE /api/runs/ID              forgets it
@@ -78,6 +79,7 @@ def page_app(queue: RunQueue, token: Token, hosts: list[str], rates: Rates | Non
             Route("/api/runs/{run_id}", server.run),
             Route("/api/runs/{run_id}", server.delete, methods=["DELETE"]),
             Route("/api/runs/{run_id}/papers", server.papers),
+            Route("/api/runs/{run_id}/tree", server.tree),
             Route("/api/runs/{run_id}/events", server.events),
             Route("/api/runs/{run_id}/stop", server.stop, methods=["POST"]),
             Route("/api/runs/{run_id}/export", server.export, methods=["GET", "POST"]),
@@ -183,6 +185,11 @@ class _PageServer:
             return Response(paper, media_type="application/json", headers=_NOT_KEPT)
         papers = await asyncio.to_thread(self._store.papers, run.id)
         return Response(b'{"papers":[' + b",".join(papers) + b"]}", media_type="application/json", headers=_NOT_KEPT)
+
+    async def tree(self, request: Request) -> Response:
+        run = self._found(request)
+        self._queue.write_now(run.id)
+        return _json(await asyncio.to_thread(self._tree, run))
 
     async def stop(self, request: Request) -> Response:
         run = self._own(request)

@@ -19,6 +19,8 @@ import orjson
 
 from pasa.errors import ConfigError, PasaError
 from pasa.events import RunDone, RunResult
+from pasa.export.missing import told_of_missing
+from pasa.export.run_view import of_result
 from pasa.query import Query
 from pasa.results import stats_json, tree_json
 from pasa.web.agents import Agents
@@ -291,10 +293,13 @@ _TOLD_OF_RECORD = ("engine", "source", "retrieval", "crawler", "selector", "rera
 class _Outcome:
     """What is kept of a run's end beside its papers."""
 
-    shown: dict[str, Any]  # totals and how it was made
+    shown: dict[str, Any]  # totals, how it was made, and how many papers are likely missing, in words
     tree: bytes  # the result tree, as tree_json has it, compressed
 
 
 def _outcome(result: RunResult, record: dict[str, Any]) -> _Outcome:
     tree = writable(tree_json(result, record))
-    return _Outcome({"stats": stats_json(result.stats), "record": record}, zlib.compress(orjson.dumps(tree), 3))
+    missing = told_of_missing(of_result(result, record))
+    return _Outcome(
+        {"stats": stats_json(result.stats), "record": record, "missing": missing}, zlib.compress(orjson.dumps(tree), 3)
+    )

@@ -43,6 +43,7 @@ class RunRequest:
     search_papers: int | None = None
     expand_papers: int | None = None
     select_threshold: float | None = None
+    stop_when_saturated: int | None = None
     max_papers_scored: int | None = None
     max_model_calls: int | None = None
     max_seconds: float | None = None
@@ -76,6 +77,7 @@ NUMBERS = {
     "search_papers": _Number(1),
     "expand_papers": _Number(0),
     "select_threshold": _Number(0, whole=False, high=1),
+    "stop_when_saturated": _Number(1, high=10_000),
     "max_papers_scored": _Number(1),
     "max_model_calls": _Number(1),
     "max_seconds": _Number(1, whole=False),

@@ -147,7 +147,9 @@ def test_papers_and_tree_grow_while_it_searches_and_a_reload_goes_on(
         assert page.locator("#tree .dot.pending").count() == 0
         assert scores(page) == sorted(scores(page), reverse=True)
         page.get_by_role("tab", name="Activity").click()
-        expect(page.locator("#log")).to_contain_text(re.compile("began.*Writing searches.*Searched.*Layer 1.*Read.*done"))
+        expect(page.locator("#log")).to_contain_text(
+            re.compile("began.*Writing searches.*Searched.*Layer 1.*Read.*done")
+        )
 
 
 def test_stop_keeps_what_was_found(open_page: Callable[..., Page], tmp_path: Path) -> None:

@@ -168,6 +168,21 @@ def test_a_stream_is_live_and_reconnecting_loses_and_repeats_nothing(tmp_path: P
         assert rest[-1]["type"] == "end"
 
 
+def test_what_is_likely_missing_is_told_as_the_exports_tell_it(server: str) -> None:
+    from pasa.export.missing import told_of_missing
+    from pasa.export.run_view import of_tree
+
+    run = ended(server, ask(server)["id"])
+    tree = requests.get(f"{server}/api/runs/{run['id']}/tree", timeout=10).json()
+    assert "likely not found" in run["missing"]
+    assert run["missing"] == told_of_missing(of_tree(tree))
+
+
+def test_a_run_ends_when_nothing_new_comes_where_that_is_asked(server: str) -> None:
+    run = ended(server, ask(server, stop_when_saturated=1, select_threshold=1)["id"])
+    assert (run["state"], run["stats"]["budget_reached"]) == ("done", "saturated")
+
+
 def test_one_paper_is_told_whole(server: str) -> None:
     run = ended(server, ask(server)["id"])
     one = papers(server, run["id"])[3]

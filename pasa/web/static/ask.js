@@ -5,7 +5,7 @@ import { $, el, plural, tellIn } from "./dom.js";
 import { runItem } from "./history.js";
 
 const NUMBERS = ["search_queries", "search_papers", "expand_papers", "select_threshold", "max_seconds"];
-const BUDGETS = ["max_papers_scored", "max_model_calls"];
+const BUDGETS = ["stop_when_saturated", "max_papers_scored", "max_model_calls"];
 const RECENT = 5;
 const EXAMPLES = [
   "Which papers build benchmarks or agents for navigating real websites?",

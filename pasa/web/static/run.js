@@ -13,6 +13,11 @@ const RETRY_MS = 3000;
 const WIDE = window.matchMedia("(min-width: 64rem)");
 const TABS = ["results", "crawl", "log", "about"];
 
+const ENDED_EARLY = {
+  seconds: "ended by its time limit", papers_scored: "ended by its limit of papers scored",
+  model_calls: "ended by its limit of model calls", saturated: "ended as nothing new came",
+};
+
 let run = null; // as the server shows it
 let stream = null;
 let last = 0; // number of the last event heard
@@ -197,7 +202,8 @@ function tellState() {
     ? `waiting, ${run.position === 1 ? "next in line" : `${run.position - 1} before it`}` : STATES[run.state];
   const { crawler, selector } = run.record || {};
   const models = crawler === selector ? crawler : `${crawler} and ${selector}`;
-  const made = [run.record?.engine ?? run.asked.engine, models, when(run.created)];
+  const made = [run.record?.engine ?? run.asked.engine, models, when(run.created), ENDED_EARLY[run.stats?.budget_reached]];
+  tellIn($("missing"), run.missing && `${run.missing[0].toUpperCase()}${run.missing.slice(1)}.`);
   $("made").textContent = made.filter(Boolean).join(" · ");
   const isStop = !isOver() && run.mine;
   if (!isStop && document.activeElement === $("stop")) $("run-title").focus({ preventScroll: true });
