@@ -28,7 +28,7 @@ from pasa.paper import Paper
 from pasa.paper_queue import next_to_expand
 from pasa.result_tree import Node
 from pasa.selector import Selector
-from pasa.waiting import each
+from pasa.waiting import each, wait_shared
 from trl_ext.session_ppo.choice import Candidate, ChoiceOrder, order_candidates
 from trl_ext.session_ppo.environment import Environment, QueryWorkers
 from trl_ext.session_ppo.generation import StepWorkers
@@ -54,7 +54,9 @@ class RolloutSettings:
     max_prompt_tokens: int = 992  # longer prompts lose the end of their abstract, as the agent's do
     search_queries: int = 5  # actions carried out of a search session at most (upstream: 5)
     search_papers: int = 10  # results of a search (upstream: 5)
-    valued_papers: int | None = None  # of an action: papers whose expand session is valued; null = all that have a page
+    # Of an action the first papers, whose expand session is valued if they have a page; null = all. Of live engines each
+    # is a page to fetch.
+    valued_papers: int | None = None
     generation_batch: int = 16  # sessions written at once
     threads_num: int = 20  # calls of engine and source under way at once
 
@@ -110,6 +112,7 @@ class QueryCrawl:
         self.nodes: list[Node] = []  # the queue, in order
         self.last_layer: list[Node] = []
         self.expanded: set[str] = set()
+        self._looked_up: set[str] = set()
         self.chosen: list[Node] | None = None  # to expand next; None = the agent's own choice
         self.failure: PasaError | None = None
         self.stats = RunStats()
@@ -145,14 +148,19 @@ class QueryCrawl:
         except PasaError as error:
             self.failure, self.last_layer = error, []
         self.nodes += self.last_layer
-        await self._read_pages()
 
-    async def _read_pages(self) -> None:
-        """Notes which of the new papers have sections."""
-        pages = await each([_page(self.look_ups, node.paper) for node in self.last_layer])
-        for paper in pages:
-            if paper is not None:
-                self.pages[paper.key] = paper
+    async def has_page(self, paper: Paper) -> bool:
+        """Whether the paper has sections, so that an expand session can be held on it; looked up once."""
+        if paper.key not in self._looked_up:
+            self._looked_up.add(paper.key)
+            if sections := await wait_shared(self.look_ups.page(paper)):
+                self.pages[paper.key] = replace(paper, sections=sections)
+        return paper.key in self.pages
+
+    async def read_pages(self, papers_an_action: int | None) -> None:
+        """Looks up which new papers have pages: of each action the first, `papers_an_action` at most."""
+        new = [p for s in self.sessions for o in s.outcomes for p in o.new[:papers_an_action]]
+        await each([self.has_page(paper) for paper in new])
 
     def record(self) -> CrawlRecord:
         question = self.query.query.text
@@ -176,11 +184,6 @@ class QueryCrawl:
         chosen = next_to_expand(nodes, limit) if self.chosen is None else self.chosen
         self.expanded.update(node.paper.key for node in chosen)
         return chosen
-
-
-async def _page(look_ups: LookUps, paper: Paper) -> Paper | None:
-    sections = await look_ups.page(paper)
-    return replace(paper, sections=sections) if sections else None
 
 
 class Rollouts:
@@ -226,14 +229,15 @@ class Rollouts:
         try:
             await each([crawl.advance() for crawl in crawls])
             for layer in range(1, self.settings.rounds + 1):
-                self._choose(crawls, random.Random(f"papers {seed} {layer}"))
+                await self._choose(crawls, random.Random(f"papers {seed} {layer}"))
                 await each([crawl.advance() for crawl in crawls])
+            await each([crawl.read_pages(self.settings.valued_papers) for crawl in crawls])
         finally:
             for crawl in crawls:
                 crawl.close()
         return self._result(crawls, agent, time.monotonic() - started)
 
-    def _choose(self, crawls: Sequence[QueryCrawl], rng: random.Random) -> None:
+    async def _choose(self, crawls: Sequence[QueryCrawl], rng: random.Random) -> None:
         """Draws the papers of the next round among those that have a page, all crawls together."""
         candidates = [
             Candidate(at, place, node.score, node.score > self._agent_threshold)
@@ -243,16 +247,22 @@ class Rollouts:
             if self._may_be_expanded(crawl, place, node)
         ]
         ordered = order_candidates(candidates, self.settings.next_papers, self.settings.match_weight, rng)
+        drawn: list[Candidate] = []
+        while ordered and (wanted := self.settings.expand_sessions - len(drawn)) > 0:
+            tried, ordered = ordered[:wanted], ordered[wanted:]
+            has_page = await each(
+                [crawls[one.crawl].has_page(crawls[one.crawl].nodes[one.place].paper) for one in tried]
+            )
+            drawn += [one for one, has in zip(tried, has_page, strict=True) if has]
         for at, crawl in enumerate(crawls):
-            places = sorted(one.place for one in ordered[: self.settings.expand_sessions] if one.crawl == at)
-            crawl.chosen = [crawl.nodes[place] for place in places]
+            crawl.chosen = [crawl.nodes[place] for place in sorted(one.place for one in drawn if one.crawl == at)]
 
     @property
     def _agent_threshold(self) -> float:
         return AgentSettings().select_threshold
 
     def _may_be_expanded(self, crawl: QueryCrawl, place: int, node: Node) -> bool:
-        if node.paper.key not in crawl.pages or node.paper.key in crawl.expanded:
+        if node.paper.key in crawl.expanded:
             return False
         return self.settings.expand_from == "queue" or place >= len(crawl.nodes) - len(crawl.last_layer)
 

@@ -256,10 +256,11 @@ def test_prompts_go_longest_first_in_batches_and_searches_overlap_the_next_batch
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_a_step_fetches_each_page_once():
-    world = World()
+def test_a_step_fetches_each_page_once_and_none_that_nobody_needs():
+    world, frugal = World(), World()
     run(world)
-    assert world.calls["page"] <= len(world.papers)
+    run(frugal, valued_papers=0)
+    assert frugal.calls["page"] < world.calls["page"] <= len(world.papers)
 
 
 def test_an_agents_error_is_the_crawls_failure():
