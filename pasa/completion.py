@@ -15,7 +15,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from pasa.export.formats import FORMATS
 
 SHELLS = ("bash", "zsh", "fish")
 _FOLDERS = ("output_folder", "library", "cache_dir", "data_dir", "out", "crawler_path", "selector_path")
+# Records whose fields are flags without being named in source.
+_RECORDS: Mapping[str, tuple[type[Any], ...]] = {"web": (ModelSettings, ToolSettings)}
 _FLAG = re.compile("--?[A-Za-z][A-Za-z0-9_-]*")
 _NO_VALUE = ("store_true", "store_false", "store_const", "count", "help", "version")
 
@@ -113,6 +115,8 @@ def flags_of(command: Command) -> list[Flag]:
     for file in _sources(command):
         for flag in flags_in(file.read_text(encoding="utf-8")):
             found.setdefault(flag.names, flag)
+    for name in (field.name for record in _RECORDS.get(command.name, ()) for field in fields(record)):
+        found.setdefault((f"--{name}",), Flag((f"--{name}",)))
     taken: set[str] = {"-h", "--help"}
     kept = []
     for flag in found.values():
