@@ -295,7 +295,7 @@ function writeAddress() {
 }
 
 const COMMON = new Set(
-  "about and are been build could does done find for from have how into list main make mention paper papers please provide show some studies study such that their them there these this those used using what when where which with without work works would you your research recent literature".split(" "));
+  "about and are been build could does done find for from have how into list main make mention other others paper papers please provide show some studies study such that their them there these this those use used uses using what when where which with without work works would you your research recent literature".split(" "));
 
 /** The words of a question that say what it is about, for marking them in abstracts. */
 function wordsOf(question) {
