@@ -11,6 +11,7 @@ from functools import lru_cache
 import tantivy
 
 _TOKEN = re.compile(r"[^\W_]+")
+_PUNCTUATION = re.compile(r"[^\w\s\-/'’]")  # between phrases; hyphens and the like stand within them
 _MAX_WORD_BYTES = 41  # exclusive; longer "words" are broken text
 
 
@@ -58,6 +59,9 @@ ASK_WORDS = _words(
 )
 
 
+_NO_SUBJECT = FUNCTION_WORDS | ASK_WORDS
+
+
 def tokens(text: str) -> list[str]:
     """The words of `text` in lower case, in order: runs of letters and digits."""
     return _TOKEN.findall(text.lower())
@@ -95,11 +99,15 @@ def subject_phrases(question: str) -> list[list[str]]:
 
     "Which papers apply slot attention to novel view synthesis?" gives slot attention | novel view synthesis.
     """
-    dropped = FUNCTION_WORDS | ASK_WORDS
-    phrases: list[list[str]] = [[]]
-    for piece in re.findall(r"[^\W_]+|[^\w\s\-/'’]", question.lower()):
-        if _TOKEN.fullmatch(piece) and piece not in dropped:
-            phrases[-1].append(piece)
-        elif phrases[-1]:
-            phrases.append([])
-    return [phrase for phrase in phrases if phrase]
+    phrases: list[list[str]] = []
+    for part in _PUNCTUATION.split(question.lower()):
+        phrase: list[str] = []
+        for word in _TOKEN.findall(part):
+            if word not in _NO_SUBJECT:
+                phrase.append(word)
+            elif phrase:
+                phrases.append(phrase)
+                phrase = []
+        if phrase:
+            phrases.append(phrase)
+    return phrases
