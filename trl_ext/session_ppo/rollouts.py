@@ -54,8 +54,8 @@ class RolloutSettings:
     max_prompt_tokens: int = 992  # longer prompts lose the end of their abstract, as the agent's do
     search_queries: int = 5  # actions carried out of a search session at most (upstream: 5)
     search_papers: int = 10  # results of a search (upstream: 5)
-    # Of an action the first papers, whose expand session is valued if they have a page; null = all. Of live engines each
-    # is a page to fetch.
+    # Of an action the first papers, whose expand session is valued if they have a page; null = all. Where engines are
+    # live, each is a page to fetch.
     valued_papers: int | None = None
     generation_batch: int = 16  # sessions written at once
     threads_num: int = 20  # calls of engine and source under way at once

@@ -37,7 +37,7 @@ _TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 _CITED = 4  # papers on a subject that only its survey leads to
 _WIDTH, _LAYERS, _HEADS, _CONTEXT = 32, 2, 2, 512
 _SPREAD = 0.1
-_GOLD_AMONG_CITED = 0.25
+GOLD_AMONG_CITED = 0.25
 _ASKED_FOR = 0.5  # how often the first policy is shown to search what is asked for, beside chance
 _FIRST_STEPS, _FIRST_BATCH, _FIRST_RATE = 250, 32, 5e-3  # of learning to write actions
 
@@ -52,14 +52,26 @@ class ToyWorld:
     held_out: Path
 
 
-def write_toy_world(folder: Path, seed: int = 0, queries_a_subject: int = 4, held_out_a_subject: int = 1) -> ToyWorld:
-    """Writes model, library and queries into `folder`."""
+def write_toy_world(
+    folder: Path,
+    seed: int = 0,
+    queries_a_subject: int = 4,
+    held_out_a_subject: int = 1,
+    gold_among_cited: float = GOLD_AMONG_CITED,
+) -> ToyWorld:
+    """Writes model, library and queries into `folder`.
+
+    `gold_among_cited`: the share of cited papers on its subject that a training query has as answers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     world = ToyWorld(folder / "model", folder / "papers.jsonl", folder / "queries.jsonl", folder / "held_out.jsonl")
     _write_lines(world.library, [row for subject in SUBJECTS for row in _papers(subject)])
     chance = random.Random(seed)
-    _write_lines(world.queries, [_query(s, n, "train", chance) for n in range(queries_a_subject) for s in SUBJECTS])
-    _write_lines(world.held_out, [_query(s, n, "dev", chance) for n in range(held_out_a_subject) for s in SUBJECTS])
+    share = gold_among_cited
+    _write_lines(
+        world.queries, [_query(s, n, "train", chance, share) for n in range(queries_a_subject) for s in SUBJECTS]
+    )
+    _write_lines(world.held_out, [_query(s, n, "dev", chance, 1) for n in range(held_out_a_subject) for s in SUBJECTS])
     save_toy_policy(world.model, seed)
     return world
 
@@ -184,11 +196,10 @@ def _question(subject: str, chance: random.Random) -> str:
     return f"Which {filler} are on {subject}"
 
 
-def _query(subject: str, number: int, split: str, chance: random.Random) -> dict[str, Any]:
+def _query(subject: str, number: int, split: str, chance: random.Random, gold_among_cited: float) -> dict[str, Any]:
     """Held-out queries have every paper on the subject as answers."""
     cited = [_title(subject, f"cited {_letter(n)}") for n in range(_CITED)]
-    if split == "train":
-        cited = [title for title in cited if chance.random() < _GOLD_AMONG_CITED]
+    cited = [title for title in cited if chance.random() < gold_among_cited]
     golds = [*(_title(subject, word) for word in ("one", "two")), *cited]
     return {
         "question": _question(subject, chance),

@@ -47,7 +47,7 @@ METRICS_FILE = "metrics.jsonl"
 RUN_FILE = "ppo_run.json"
 FINAL_FOLDER = "policy"
 ROOT = Path(__file__).resolve().parents[2]
-_SEEDS_A_STEP, _STEPS_A_SEED = 10_000, 1_000_000  # more than there are processes, and steps of a run
+_STEPS_A_SEED = 1_000_000  # more than a run has
 _TOLD = ("reward_per_session", "matched_per_action", "actions_per_session", "sessions", "kl_reference", "entropy")
 
 Tell = Callable[[str], None]
@@ -155,7 +155,7 @@ class Trainer:
         self._processes = AcceleratorProcesses(engine.accelerator)
         self._progress = _Progress(PpoState(0, run.ppo.kl_coefficient))
         self._folder = Path(run.run.output_dir)
-        self._saved_at = -1
+        self._saved_at = -1  # the step of the newest state; nothing was kept yet
 
     def go_on_from(self, state: RunState) -> None:
         self._progress = _Progress(PpoState(state.step, state.kl_coefficient), state.empty_steps)
@@ -171,7 +171,7 @@ class Trainer:
         self._folder.mkdir(parents=True, exist_ok=True)
         what = {"command": command, "commit": commit_of(ROOT), "machine": machine()}
         write_json(self._folder / RUN_FILE, {**what, "settings": asdict(self._run)})
-        kept_lines(self._folder / METRICS_FILE, self._progress.ppo.step)
+        kept_lines(self._folder / METRICS_FILE, self._saved_at)
         if self._run.run.trackers:
             options = {"wandb": {"name": self._run.run.run_name}} if self._run.run.run_name else {}
             self._engine.accelerator.init_trackers("session_ppo", init_kwargs=options)
@@ -219,7 +219,8 @@ class Trainer:
 
     def _roll_out(self, step: int) -> StepRollouts:
         queries = self._sampler.take(self._run.rollouts.search_sessions, self._rank, self._processes.count)
-        seed = (self._run.run.seed * _STEPS_A_SEED + step) * _SEEDS_A_STEP + self._rank
+        # The same for all processes: what is drawn depends on the prompt too, and not on who writes the reply.
+        seed = self._run.run.seed * _STEPS_A_SEED + step
         with self._engine.whole_policy():
             self._follow()
             return self._rollouts.step(queries, seed)

@@ -1,0 +1,126 @@
+"""Session PPO in processes of its own: ZeRO-3 over gloo on CPUs, and runs that are killed (make test-distributed)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pasa.paper import title_key
+from tests.trl_ext.session_ppo.toy_runs import learnt, metrics, words
+
+ROOT = Path(__file__).parents[3]
+START_SECONDS = 600  # DeepSpeed compiles its CPU kernels the first time
+PROCESSES = 2
+# What a number may differ by between one process and two: the order in which sums are taken, over steps of learning.
+TOLERANCE = 1e-3
+# Sampled tokens must not differ by such: the policy stays nearly where it was.
+SLOW = {"learning_rate": 1e-6, "value_learning_rate": 1e-6, "value_warmup_steps": 0, "save_steps": 1}
+
+
+def environment():
+    ours = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    return os.environ | ours
+
+
+def start(log, *command):
+    with log.open("a") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment(), cwd=ROOT, start_new_session=True)
+
+
+def alone(log, arguments):
+    return start(log, sys.executable, "scripts/train_ppo.py", *arguments)
+
+
+def together(log, arguments, config="zero3"):
+    file = str(ROOT / "configs" / "accelerate" / f"{config}.yaml")
+    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file]
+    ways = ["--num_processes", str(PROCESSES), "--main_process_port", "0"]
+    return start(log, sys.executable, *launcher, *ways, "scripts/train_ppo.py", *arguments)
+
+
+def finish(process, log):
+    assert process.wait() == 0, log.read_text()[-4000:]
+
+
+def kill_after(path, process, log):
+    """SIGKILL to all processes of a run once `path` is there."""
+    end = time.monotonic() + START_SECONDS
+    while not path.exists():
+        assert process.poll() is None, log.read_text()[-4000:]
+        assert time.monotonic() < end, log.read_text()[-4000:]
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1800)
+def test_a_run_killed_by_sigkill_goes_on_with_the_same_numbers(toy, tmp_path):
+    log = tmp_path / "log"
+    others = {"steps": 12, "save_steps": 2}
+    finish(alone(log, words(toy, tmp_path / "whole", **others)), log)
+    process = alone(log, words(toy, tmp_path / "killed", **others))
+    kill_after(tmp_path / "killed" / "resume-1" / "state.json", process, log)
+    assert not (tmp_path / "killed" / "policy").exists()
+    finish(alone(log, words(toy, tmp_path / "killed", **others)), log)
+    assert "going on after step" in log.read_text()
+    assert learnt(tmp_path / "killed") == learnt(tmp_path / "whole")
+    ours, theirs = (load_file(tmp_path / name / "policy" / "model.safetensors") for name in ("killed", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(2400)
+def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(toy, tmp_path):
+    """One process with 8 queries a step has the sessions of two with 4 each: all papers found are expanded."""
+    log = tmp_path / "log"
+    whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 4}
+    finish(alone(log, words(toy, tmp_path / "one", search_sessions=8, **whole_round, **SLOW)), log)
+    command = words(toy, tmp_path / "two", search_sessions=4, **whole_round, **SLOW)
+    kill_after(tmp_path / "two" / "resume-1" / "state.json", together(log, command), log)
+    finish(together(log, command), log)
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert list(one) == list(two) == [1, 2, 3, 4]
+    for step, expected in one.items():
+        for name in ("reward_per_session", "policy_loss", "value_loss", "kl_reference", "return_mean", "entropy"):
+            assert two[step][name] == pytest.approx(expected[name], abs=TOLERANCE), (step, name)
+    # the policy that was spread over two processes is a Crawler
+    answer = tmp_path / "answer"
+    question = ["--crawler_path", str(tmp_path / "two" / "policy"), "--selector_path", "rules", "--device", "cpu"]
+    place = ["--library", str(toy.library), "--cache_dir", str(tmp_path / "cache"), "--output_folder", str(answer)]
+    run = [sys.executable, "run_paper_agent.py", *question, *place, "--", "Which works are on amber"]
+    done = subprocess.run(run, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [tree] = [json.loads(path.read_text()) for path in answer.glob("*.json")]
+    assert title_key(tree["title"]) == "whichworksareonamber"
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
+def test_a_process_that_stops_does_not_leave_the_other_waiting(toy, tmp_path):
+    log = tmp_path / "log"
+    arguments = words(toy, tmp_path / "out", steps=100000, save_steps=100000, watchdog_seconds=20)
+    process = together(log, arguments, "zero2")
+    end = time.monotonic() + START_SECONDS
+    while "step 3: " not in log.read_text():
+        assert process.poll() is None, log.read_text()[-4000:]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    workers = subprocess.run(
+        ["pgrep", "-g", str(process.pid), "-f", "scripts/train_ppo.py"], capture_output=True, text=True
+    )
+    youngest = max(map(int, workers.stdout.split()))
+    os.kill(youngest, signal.SIGSTOP)
+    try:
+        assert process.wait(timeout=300) != 0
+        assert "gave no sign of life for 20 s" in log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
