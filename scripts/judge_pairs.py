@@ -37,9 +37,8 @@ from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.selector_pairs import pair_of
 from pasa.models.base import Scorer
 from pasa.models.encoders import MINILM, find_minilm
-from pasa.query import read_lines, read_row
 from pasa.results import write_whole
-from pasa.training_data.build import BadRows, tell_stderr
+from pasa.training_data.build import BadRows, numbered_lines, tell_stderr
 from pasa.training_data.judges import Case, Ruling, hold_panel, panel_report
 from pasa.training_data.panel import LabelReferee, Stage, hold_stages, stage_report
 from pasa.training_data.query_rows import MAX_BAD_ROWS
@@ -137,25 +136,24 @@ def read_cases(path: Path, max_bad_rows: int = MAX_BAD_ROWS) -> list[Case]:
     """
     bad = BadRows(max_bad_rows, tell_stderr)
     cases = []
-    for number, line in read_lines(path):
-        where = f"{path.name}:{number}"
+    for where, line in numbered_lines(path):
         try:
-            cases.append(_case(read_row(line, where), where))
-        except ConfigError as error:
-            bad.add(where, str(error).removeprefix(where).lstrip(": "))
+            cases.append(_case(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            bad.add(where, str(error))
     if not cases:
         raise ConfigError(f"{path} holds no pair; each line is a JSON object with `messages`")
     return cases
 
 
-def _case(row: Any, where: str) -> Case:
+def _case(row: Any) -> Case:
     try:
         said = {message["role"]: message["content"] for message in row["messages"]}
         pair = pair_of(said["user"], said["assistant"])
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"{where}: `messages` must be a user's prompt and an assistant's decision") from error
+        raise ValueError("`messages` must be a user's prompt and an assistant's decision") from error
     if pair is None:
-        raise ConfigError(f"{where}: no selector prompt with a decision of True or False")
+        raise ValueError("no selector prompt with a decision of True or False")
     return Case(str(row.get("qid") or ""), pair.query, pair.title, pair.abstract, pair.is_answer)
 
 

@@ -203,6 +203,18 @@ class BadRows:
             )
 
 
+def numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(file and number from 1, the line) of each line that is not blank; json.loads reads it, or says what is wrong.
+
+    Raises ConfigError where the file cannot be read.
+    """
+    try:
+        with path.open("rb") as lines:
+            yield from ((f"{path.name}:{number}", line) for number, line in enumerate(lines, 1) if line.strip())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path} ({error.strerror})") from error
+
+
 def file_checksum(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:

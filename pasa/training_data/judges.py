@@ -11,19 +11,18 @@ sit on the next panel, and so on in stages, each of which leaves less to the ref
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pasa.errors import ConfigError
 from pasa.evaluation.metrics import SELECT_THRESHOLD
 from pasa.models.base import Scorer
 from pasa.paper import title_key
 from pasa.prompts import PromptSet, select_request
-from pasa.query import read_lines, read_row
-from pasa.training_data.build import BadRows
+from pasa.training_data.build import BadRows, numbered_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +39,22 @@ def read_verdicts(path: Path, bad: BadRows) -> dict[tuple[str, str], Verdict]:
     Raises ConfigError: no such file, too many bad rows.
     """
     verdicts = {}
-    for number, line in read_lines(path):
-        where = f"{path.name}:{number}"
+    for where, line in numbered_lines(path):
         try:
-            if found := _verdict(read_row(line, where), where):
+            if found := _verdict(json.loads(line)):
                 verdicts[found[0]] = found[1]
-        except ConfigError as error:
-            bad.add(where, str(error).removeprefix(where).lstrip(": "))
+        except (ValueError, RecursionError) as error:
+            bad.add(where, str(error))
     return verdicts
 
 
-def _verdict(row: Any, where: str) -> tuple[tuple[str, str], Verdict] | None:
+def _verdict(row: Any) -> tuple[tuple[str, str], Verdict] | None:
     if not isinstance(row, dict) or not isinstance(row.get("verdict"), bool | None):
-        raise ConfigError(f"{where}: `verdict` must be true, false or null")
+        raise ValueError("`verdict` must be true, false or null")
     if row.get("verdict") is None:
         return None
     if not isinstance(row.get("qid"), str) or not isinstance(row.get("title"), str):
-        raise ConfigError(f"{where}: `qid` and `title` must say which pair the verdict is on")
+        raise ValueError("`qid` and `title` must say which pair the verdict is on")
     return (row["qid"], title_key(row["title"])), Verdict(row["verdict"], str(row.get("reason") or ""))
 
 

@@ -11,7 +11,7 @@ from pasa.errors import ConfigError
 from pasa.library import Library
 from pasa.paper import Paper, Reference, parse_arxiv_id
 from pasa.query import query_from_row
-from pasa.training_data.build import SPLITS
+from pasa.training_data.build import SPLITS, numbered_lines
 
 MAX_QUESTION_CHARACTERS = 2000
 MAX_BAD_ROWS = 100
@@ -53,13 +53,7 @@ class QueryLine:
 def query_lines(files: dict[str, Path]) -> Iterator[QueryLine]:
     """The lines of all files in order. Raises ConfigError for a file that cannot be read."""
     for split, path in files.items():
-        try:
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield QueryLine(split, f"{path.name}:{number}", line)
-        except OSError as error:
-            raise ConfigError(f"cannot read {path} ({error}); build it with scripts/build_queries.py") from error
+        yield from (QueryLine(split, where, line) for where, line in numbered_lines(path))
 
 
 def labelled(row: Any, where: str, split: str, library: Library) -> LabelledQuery:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +20,7 @@ Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 8  # by default; each opens the library for itself
+_SECONDS_BETWEEN_LOOKS = 1.0
 _AHEAD = 3  # chunks a worker that wait to be written or worked on
 
 
@@ -59,6 +62,7 @@ _make: Callable[[Any], Any] | PasaError  # of this worker process; what kept it 
 def _start(path: Path, generation: Path, maker: Callable[[Library], Callable[[Any], Any]]) -> None:
     global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the results is told, and ends this one
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         library = Library.open(path)
         if library.generation != generation:
@@ -66,6 +70,13 @@ def _start(path: Path, generation: Path, maker: Callable[[Library], Callable[[An
         _make = maker(library)
     except PasaError as error:  # raised here it would be told as a process that died
         _make = error
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process once its parent is gone: one that is killed can tell nobody."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def _work(chunk: Any) -> Any:

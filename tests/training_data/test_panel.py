@@ -142,8 +142,8 @@ def pairs_file(folder, number=60):
 
 def test_the_command_holds_stages_and_skips_bad_rows(tmp_path, capsys):
     pairs = pairs_file(tmp_path)
-    with pairs.open("a", encoding="utf-8") as file:
-        file.write('{"messages": []}\n[1]\nno JSON\n')
+    with pairs.open("ab") as file:
+        file.write(b'{"messages": []}\n[1]\n"\xff"\n')
     flags = ["--pairs", str(pairs), "--output_file", str(tmp_path / "v.jsonl"), "--judges", "words", "words"]
     stages = [*flags, "--stages", "2", "--seed_pairs", "20"]
     assert main([*stages, "--referee", "labels", "--test_pairs", str(pairs), "--max_pairs", "50"]) == 0
