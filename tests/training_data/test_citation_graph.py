@@ -1,6 +1,11 @@
 """Who cites whom, by record number, and work shared out between processes."""
 
+import os
 import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +102,43 @@ def test_a_library_that_is_built_anew_is_not_mixed_with_the_old_one(tmp_path):
         build_library([write_rows(tmp_path / "more.jsonl", [paper("Late Arrival")])], library.path, fresh=True)
         with pytest.raises(LibraryError, match="built anew"):
             list(mapped(library, Squares, range(3), 2))
+
+
+SLOW_WORK = """
+import os, pathlib, sys, time
+from pasa.library import Library
+from pasa.training_data.workers import mapped
+
+class Slow:
+    def __init__(self, library):
+        pass
+    def __call__(self, chunk):
+        pathlib.Path(sys.argv[2], str(os.getpid())).touch()
+        time.sleep(60)
+
+if __name__ == "__main__":
+    list(mapped(Library.open(sys.argv[1]), Slow, range(9), 2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc to look for processes in")
+def test_workers_end_with_a_parent_that_was_killed(library, tmp_path):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    (tmp_path / "slow.py").write_text(SLOW_WORK)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(tmp_path / "slow.py"), str(library.path), str(pids)]
+    with subprocess.Popen(command, env=environment) as parent:
+        wait_for(lambda: len(list(pids.iterdir())) == 2)
+        parent.kill()
+    wait_for(lambda: not any(Path("/proc", pid.name).exists() for pid in pids.iterdir()))
+
+
+def wait_for(happened, seconds=50):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_there_is_a_worker_a_processor():
