@@ -29,7 +29,7 @@ class Correction:
     """log(1 + missing) = constant + of_found log(1 + found) + of_chao2 log(1 + Chao2), and how far it was off.
 
     Fitted by benchmarks/saturation.py: two crawls of every fourth question of AutoScholarQuery's dev set (`rules`, 120k
-    papers; with and without citing papers) against all that larger crawls selected. Held-out R2 0.52; the interval
+    papers; with and without citing papers) against all that larger crawls selected. Held-out R2 0.56; the interval
     held the true number for 88 % of held-out questions.
     """
 
@@ -159,8 +159,10 @@ def describe(seen: Overlap, estimated: Estimate | None) -> str:
             f"how many relevant papers were not found cannot be told: only {seen.ways} "
             f"{'way' if seen.ways == 1 else 'ways'} led to papers, {MIN_WAYS} are needed"
         )
+    missing = _rounded(estimated.missing)
+    papers = "paper was" if missing == "1" else "papers were"
     return (
-        f"about {_rounded(estimated.missing)} more relevant papers were likely not found (90 % interval "
+        f"about {missing} more relevant {papers} likely not found (90 % interval "
         f"{_rounded(estimated.low)} to {_rounded(estimated.high)}): of {seen.found} selected, {seen.once} were come by "
         f"in one way only, {seen.shared} in two or more"
     )

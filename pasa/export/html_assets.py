@@ -31,6 +31,8 @@ nav a, .links a { display: inline-block; padding: 4px 0; }
 meter { width: 5rem; height: 0.8rem; vertical-align: middle; }
 summary { cursor: pointer; color: var(--faint); padding: 4px 0; }
 .scroll { overflow-x: auto; }
+figure { margin: 20px 0; max-width: 548px; }
+.figure { display: block; width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: minmax(6rem, 1fr) 2fr; gap: 4px 16px; }
 dt { color: var(--faint); }
 dd { margin: 0; }

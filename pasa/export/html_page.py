@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from pasa.evaluation.report_figures import theme
+from pasa.evaluation.report_figures import FIGURE_STYLE, Axis, Line, LineChart, theme, to_element
 from pasa.export.html_assets import SCRIPT, STYLE
-from pasa.export.missing import told_of_missing
+from pasa.export.missing import discovery, told_of_missing
 from pasa.export.run_view import ExportedRun, date_text, html_url, pdf_url
 from pasa.export.tex_text import one_line, readable
 from pasa.export.tree_picture import PICTURE_STYLE, crawl_svg, describe
@@ -21,6 +21,7 @@ from pasa.result_tree import CITED_BY, RankedPaper
 from pasa.results import describe_path
 
 _WAYS = {"": "any way", "search": "a search", "citation": "citations", "seed": "a seed paper"}
+FEWEST_POINTS = 4  # ways; fewer make no curve
 _SORTS = {"score": "score", "newest": "newest first", "oldest": "oldest first", "title": "title"}
 _FACTS = {  # keys of a run record -> what a reader calls them
     **{"engine": "searched in", "retrieval": "searched by", "source": "papers described by"},
@@ -32,7 +33,7 @@ _FACTS = {  # keys of a run record -> what a reader calls them
 
 def to_html(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     """The page with these papers of the run; the same run gives the same text."""
-    style = theme(":root") + STYLE + PICTURE_STYLE
+    style = theme(":root") + STYLE + PICTURE_STYLE + FIGURE_STYLE
     html = ET.Element("html", lang="en")
     head = ET.SubElement(html, "head")
     ET.SubElement(head, "meta", charset="utf-8")
@@ -187,6 +188,25 @@ def _add_picture(main: ET.Element, run: ExportedRun) -> None:
     _add(section, "p", f"{describe(run)} A filled dot is a selected paper and leads to it in the list.")
     scroll = _add(section, "div", class_="scroll", tabindex="0", role="region", aria_label="The crawl, as a picture")
     scroll.append(crawl_svg(run))
+    _add_discovery(section, run)
+
+
+def _add_discovery(section: ET.Element, run: ExportedRun) -> None:
+    """How selected papers came with papers found: a curve that still rises at its end shows a search cut short."""
+    points = [(float(found), float(chosen)) for found, chosen in discovery(run)]
+    if len(points) < FEWEST_POINTS or not points[-1][1]:
+        return
+    chart = LineChart(
+        "discovery",
+        "Selected papers among those found so far",
+        f"The curve ends at {points[-1][1]:.0f} selected of {points[-1][0]:.0f} papers found.",
+        Axis("papers found so far", low=0.0),
+        Axis("selected", low=0.0),
+        (Line("this search", ((0.0, 0.0), *dict(points).items())),),
+    )
+    figure = _add(section, "figure")
+    _add(figure, "figcaption", f"{chart.title}: where it still rises at its end, more is likely to be found.")
+    figure.append(to_element(chart))
 
 
 def _add_facts(main: ET.Element, run: ExportedRun) -> None:

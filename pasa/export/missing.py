@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pasa.export.run_view import ExportedRun
-from pasa.saturation import Estimate, Overlap, describe, estimate, overlap
+from pasa.saturation import Estimate, Overlap, curve, describe, estimate, overlap
 
 
 def estimate_missing(run: ExportedRun) -> tuple[Overlap, Estimate | None]:
@@ -15,3 +15,8 @@ def estimate_missing(run: ExportedRun) -> tuple[Overlap, Estimate | None]:
 def told_of_missing(run: ExportedRun) -> str:
     """The same in a sentence, without a capital and a full stop; "" where the run notes no ways or selected nothing."""
     return describe(*estimate_missing(run)) if run.record.ways and run.selected else ""
+
+
+def discovery(run: ExportedRun) -> list[tuple[int, int]]:
+    """(papers found so far, selected ones among them) after each way to papers, in the order of the run."""
+    return curve(run.record, {ranked.paper.key for ranked in run.selected})
