@@ -8,10 +8,11 @@ more. What sessions say is scripted, token by token through the model, so that b
 answers after `--search_seconds`, as a web search would (0 to compare computing alone).
 
 "naive": replies in batches of 4, padded to the longest, with every token's logits kept; one search at a time; then
-log-probabilities out of whole logits, prompts included, of rows padded to the longest of the step. "ours":
-trl_ext/session_ppo. Each runs in a process of its own, taking turns; figures are medians over rounds. Extra memory is
-the peak above what the loaded models take, while sessions are written and evaluated: of the process (VmHWM) on a CPU,
-of torch's allocator on a GPU. Losses are compared over all rounds.
+log-probabilities out of whole logits, prompts included, of rows that are the step's longest prompt and longest reply
+wide, prompts padded on the left. "ours": trl_ext/session_ppo, CHUNK_TOKENS at a time onto the vocabulary. Each runs in
+a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what the loaded
+models take, while sessions are written and evaluated: of the process (VmHWM) on a CPU, of torch's allocator on a GPU.
+Losses are compared over all rounds. A busy machine stretches seconds, not CPU seconds, which leave waiting out.
 """
 
 from __future__ import annotations
@@ -57,13 +58,14 @@ MODEL = "checkpoints/smollm2-135m"
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
 WAYS = ("naive", "ours")
 NAIVE_BATCH = 4  # upstream's --local_rollout_forward_batch_size
+CHUNK_TOKENS, EVALUATION_BATCH = 64, 4
 # The demo library knows no sections and has short abstracts: those of a paper's neighbours join it, and it cites them.
 SECTION_NAMES = (
     "Introduction", "Related Work", "Background and Notation", "Problem Statement", "Method", "Architecture",
     "Training Objective", "Experimental Setup", "Baselines", "Results", "Ablations", "Discussion and Limitations",
 )  # fmt: skip
 ABSTRACTS_JOINED, CITED_A_SECTION = 6, 5
-MOST_QUERIES, MOST_SECTIONS, WORDS_A_QUERY = 5, 4, 6
+LEAST_QUERIES, MOST_QUERIES, MOST_SECTIONS, WORDS_A_QUERY = 3, 5, 8, 10
 LEARNING_RATE, SEED = 1e-5, 0
 LOSSES = ("policy_loss", "value_loss", "kl_step")
 MEGABYTE = 1e6
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=4)
     parser.add_argument("--expansions", type=int, default=6)
     parser.add_argument("--search_seconds", type=float, default=0.5, help="what a search takes")
+    parser.add_argument("--valued_papers", type=int, default=1, help="papers of an action whose session is valued")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--library", help=argparse.SUPPRESS)
@@ -106,7 +109,7 @@ def write_library(path: Path) -> Path:
 
 
 def in_own_process(way: str, args: argparse.Namespace) -> dict[str, Any]:
-    names = ("model", "library", "searches", "expansions", "search_seconds")
+    names = ("model", "library", "searches", "expansions", "search_seconds", "valued_papers")
     words = ["--way", way, *(w for name in names for w in (f"--{name}", getattr(args, name)))]
     done = subprocess.run([sys.executable, __file__, *map(str, words)], capture_output=True, text=True)
     if done.returncode:
@@ -148,12 +151,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """One step in this process."""
     torch.manual_seed(SEED)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    policy = load_session_policy(PolicySettings(args.model, gradient_checkpointing=False)).to(device)
+    policy = load_session_policy(
+        PolicySettings(args.model, gradient_checkpointing=False, chunk_tokens=CHUNK_TOKENS)
+    ).to(device)
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=LEARNING_RATE)
     learner = PlainLearner(policy, optimizer, 1.0)
     tokenizer = load_tokenizer(args.model)
     writer = Writer(LoadedModel(policy.language_model, tokenizer, args.model, ""), args.searches + args.expansions, 992)
-    sizes = RolloutSettings(search_sessions=args.searches, expand_sessions=args.expansions, valued_papers=1)
+    sizes = RolloutSettings(
+        search_sessions=args.searches, expand_sessions=args.expansions, valued_papers=args.valued_papers
+    )
     queries = read_training_queries(DEMO / "questions.jsonl")[: args.searches]
     tools = ToolSettings(engine="library", library=args.library)
     with open_environment(tools, sizes.agent()) as demo:
@@ -182,7 +189,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def settings() -> PpoSettings:
     """The paper's, without warm-up; both ways take sessions one at a time where they learn."""
-    return PpoSettings(value_warmup_steps=0)
+    return PpoSettings(value_warmup_steps=0, evaluation_batch=EVALUATION_BATCH)
 
 
 def rollouts(environment: Environment, writer: Any, sizes: RolloutSettings) -> Rollouts:
@@ -214,7 +221,7 @@ def scripted(request: CrawlRequest) -> str:
         count = 1 + len(request.title) % MOST_SECTIONS
         return render_actions("expand", request.section_names[:count])
     words = request.query.rstrip("?").split()
-    count = 1 + len(words) % MOST_QUERIES
+    count = LEAST_QUERIES + len(words) % (MOST_QUERIES - LEAST_QUERIES + 1)
     return render_actions("search", [" ".join(words[i : i + WORDS_A_QUERY]) for i in range(count)])
 
 
@@ -297,9 +304,14 @@ class Naive:
     ) -> None:
         self._policy, self._learner, self._writer, self._script = policy, learner, writer, script
         self._environment = environment
-
         self._device = writer.model.device
-        self.batch = to_device(batch_of(script, lambda ids: decoded(writer, ids), writer._pad_id), self._device)
+        batch = batch_of(script, lambda ids: decoded(writer, ids), writer._pad_id)
+        self.batch = to_device(batch, self._device)
+        prompts = [list(session.prompt_ids) for session in script.sessions]
+        ids, mask, _ = pad_left(prompts, writer._pad_id, self._device)
+        self._prompt = ids.shape[1]  # every row's reply begins at this column
+        self._ids = torch.cat([ids, self.batch.reply_ids], 1)
+        self._mask = torch.cat([mask, self.batch.reply_mask.long()], 1)
 
     def step(self, meter: Meter) -> tuple[StepSessions, dict[str, float]]:
         """Writes and searches layer by layer, evaluates, learns."""
@@ -348,8 +360,7 @@ class Naive:
             some = logits[rows].log_softmax(-1)  # [4, R, V]
             log_probs.append(some.gather(2, batch.reply_ids[rows, :, None]).squeeze(2))
             entropy.append(-(some.exp() * some).sum(-1))
-            whole = policy.reference(batch.input_ids[rows], attention_mask=batch.attention_mask[rows]).logits
-            reference.append(self._of_reply(whole.log_softmax(-1), rows))
+            reference.append(self._of_reply(self._read(policy.reference, rows).logits.log_softmax(-1), rows))
             values.append(self._values(rows))
         mask = ~batch.reply_mask
         said = (torch.cat(parts).masked_fill(mask, 0.0) for parts in (log_probs, entropy, reference, values))
@@ -358,22 +369,18 @@ class Naive:
     def _rows(self, size: int) -> Sequence[torch.Tensor]:
         return torch.arange(len(self.batch.input_ids), device=self._device).split(size)
 
-    def _columns(self, rows: torch.Tensor) -> torch.Tensor:
-        """[B, R]: the places before each reply's tokens; the last again behind its end."""
-        batch = self.batch
-        places = batch.prompt_lengths[rows, None] - 1 + torch.arange(batch.reply_ids.shape[1], device=self._device)
-        return places.clamp(max=batch.input_ids.shape[1] - 1)
+    def _read(self, model: Any, rows: torch.Tensor) -> Any:
+        """What a model says of whole rows; positions count from a prompt's first token."""
+        mask = self._mask[rows]
+        return model(self._ids[rows], attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0))
 
     def _of_reply(self, log_probs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """[B, R]: the replies' tokens out of [B, L, V]."""
-        columns = self._columns(rows)[:, :, None].expand(-1, -1, log_probs.shape[2])
-        return log_probs.gather(1, columns).gather(2, self.batch.reply_ids[rows, :, None]).squeeze(2)
+        return log_probs[:, self._prompt - 1 : -1].gather(2, self.batch.reply_ids[rows, :, None]).squeeze(2)
 
     def _values(self, rows: torch.Tensor) -> torch.Tensor:
-        states = self._policy.value_body(
-            self.batch.input_ids[rows], attention_mask=self.batch.attention_mask[rows]
-        ).last_hidden_state
-        return self._policy.value_head(states).squeeze(-1).gather(1, self._columns(rows))
+        states = self._read(self._policy.value_body, rows).last_hidden_state
+        return self._policy.value_head(states).squeeze(-1)[:, self._prompt - 1 : -1]
 
     @torch.no_grad()
     def _start_values(self) -> torch.Tensor:
@@ -395,9 +402,9 @@ class Naive:
         sums = torch.zeros(chosen.epochs, len(LOSSES), device=self._device)
         for epoch in range(chosen.epochs):
             for rows in self._rows(1):
-                whole = self._policy.language_model(batch.input_ids[rows], attention_mask=batch.attention_mask[rows])
-                log_probs = whole.logits.float().log_softmax(-1)  # [1, L, V]
-                -(log_probs.detach().exp() * log_probs.detach()).sum(-1)  # the entropy that is logged
+                log_probs = self._read(self._policy.language_model, rows).logits.log_softmax(-1)  # [1, L, V]
+                said = log_probs.detach()
+                -(said.exp() * said).sum(-1)  # the entropy that is logged
                 p = policy_loss(
                     self._of_reply(log_probs, rows), before.log_probs[rows], targets.advantages[rows], weights[rows],
                     chosen.clip_range,

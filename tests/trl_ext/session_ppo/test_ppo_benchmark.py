@@ -12,7 +12,8 @@ from benchmarks import ppo_step
 @pytest.fixture(scope="module")
 def outcomes(tiny_model, tmp_path_factory):
     library = str(ppo_step.write_library(tmp_path_factory.mktemp("library") / "papers.jsonl"))
-    told = {"model": tiny_model, "library": library, "searches": 1, "expansions": 1, "search_seconds": 0.0}
+    told = {"model": tiny_model, "library": library, "searches": 1, "expansions": 1}
+    told |= {"search_seconds": 0.0, "valued_papers": 1}
     return {way: ppo_step.run(argparse.Namespace(way=way, **told)) for way in ppo_step.WAYS}
 
 
