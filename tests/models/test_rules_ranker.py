@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pasa.errors import CheckpointError
+from pasa.models import rules_ranker
 from pasa.models.base import FoundPapers
 from pasa.models.embedding import DIMENSION, SentenceEmbedder, Vectors
 from pasa.models.rules_ranker import FEATURES, RANKER_FILE, UNCOUNTED_FEATURES, RulesRanker, read_ranker
@@ -78,11 +79,22 @@ def test_papers_like_the_best_score_higher_than_others() -> None:
     assert features["like_best_5"][5] > features["like_best_5"][6] + 0.2
 
 
-def test_a_paper_is_read_as_the_selector_and_the_library_read_it() -> None:
+def test_a_paper_is_read_as_the_selector_reads_it() -> None:
     embedder = LetterEmbedder()
     papers = (Paper("With", "An abstract."), Paper("Without"))
     RulesRanker(embedder)(FoundPapers(QUESTION, papers, (0.5, 0.5), (), (None, None)))
-    assert embedder.asked[1:] == ["With. An abstract.", "Without"]
+    assert embedder.asked[1:] == ["With", "Without", "With. An abstract."]
+
+
+def test_only_the_best_by_title_have_their_abstracts_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules_ranker, "READ_PAPERS", 2)
+    embedder = LetterEmbedder()
+    papers = tuple(Paper(title, f"Abstract of {title}.") for title in ("A", "B", "C", "D"))
+    found_ones = FoundPapers(QUESTION, papers, (0.5,) * 4, (), (300, 0, None, 1))
+    RulesRanker(embedder)(found_ones)
+    assert embedder.asked[-2:] == ["B. Abstract of B.", "D. Abstract of D."]
+    RulesRanker(embedder).features(found_ones)
+    assert len([text for text in embedder.asked if "Abstract" in text]) == 6
 
 
 def test_without_papers_or_words_scores_stay() -> None:
