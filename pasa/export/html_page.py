@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 from pasa.evaluation.report_figures import FIGURE_STYLE, Axis, Line, LineChart, theme, to_element
 from pasa.export.html_assets import SCRIPT, STYLE
+from pasa.export.methods import flow_rows
 from pasa.export.missing import discovery, told_of_missing
 from pasa.export.run_view import ExportedRun, date_text, html_url, pdf_url
 from pasa.export.tex_text import one_line, readable
@@ -217,6 +218,7 @@ def _add_facts(main: ET.Element, run: ExportedRun) -> None:
         if run.run.get(key) is not None:
             _add(facts, "dt", words)
             _add(facts, "dd", one_line(str(run.run[key])))
+    _add_table(section, "From found to selected", ("step", "papers"), dict(flow_rows(run)))
     _add_table(section, "Skipped, and why", ("reason", "times"), run.run.get("problems") or {})
     _add_table(section, "Settings", ("setting", "value"), run.run.get("settings") or {})
 

@@ -19,6 +19,7 @@ _KINDS = {
     "cited_by": "papers citing those read",
     "seed": "seed papers named by the user",
 }
+SELECTED = "selected"
 _LATE = {"after_end_date": "published after the end date", "undated": "without a date"}
 _UNUSUAL = ("asked again", "search: ", "look-up: ", "cited by: ", "page: ", "metadata: ", "reference: ", "selector: ")
 _DECISIONS = (
@@ -93,13 +94,19 @@ def _search(run: ExportedRun) -> str:
     return "\n".join(lines)
 
 
-def _flow(run: ExportedRun) -> str:
-    problems = run.run.get("problems") or {}
-    selected = len(run.selected)
+def flow_rows(run: ExportedRun) -> list[tuple[str, int]]:
+    """(step, papers) of the flow from what was identified to what was selected; [] where no ways were noted."""
     if not run.record.ways:
-        return f"## Flow\n\n{len(run.papers)} papers were screened by score and {selected} selected."
-    counted = flow(run.record, len(run.papers), selected, problems)
-    rows = [*_flow_rows(counted, run), *_unusual(problems)]
+        return []
+    problems = run.run.get("problems") or {}
+    counted = flow(run.record, len(run.papers), len(run.selected), problems)
+    return [*_flow_rows(counted, run), *_unusual(problems)]
+
+
+def _flow(run: ExportedRun) -> str:
+    rows = [(f"**{name}**" if name == SELECTED else name, total) for name, total in flow_rows(run)]
+    if not rows:
+        return f"## Flow\n\n{len(run.papers)} papers were screened by score and {len(run.selected)} selected."
     return "\n".join(["## Flow", "", "| step | papers |", "|---|---|", *(f"| {name} | {n} |" for name, n in rows)])
 
 
@@ -118,7 +125,7 @@ def _flow_rows(counted: Flow, run: ExportedRun) -> Iterator[tuple[str, int]]:
         "excluded: score not above " + (f"{threshold}" if threshold is not None else "the threshold"),
         (counted.below_threshold),
     )
-    yield "**selected**", counted.selected
+    yield SELECTED, counted.selected
 
 
 def _unusual(problems: Mapping[str, int]) -> Iterator[tuple[str, int]]:

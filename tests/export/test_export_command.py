@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from pybtex.database import parse_string
 
 from pasa.errors import ConfigError
@@ -110,3 +111,16 @@ def test_a_run_s_papers_keep_what_the_tree_has_no_place_for() -> None:
     result = a_result()
     again = of_tree(json.loads(json.dumps(tree_json(result, RECORD))))
     assert [replace(p.paper, source="") for p in again.papers] == [replace(p.paper, source="") for p in result.papers]
+
+
+def test_the_report_of_a_run_tells_its_flow_its_curve_and_what_is_missing(
+    cli: Callable[..., Outcome], model_server: ModelServer, world_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pasa.saturation.MIN_WAYS", 1)
+    outcome = cli(QUESTION, "--library", world_library, *model_server.flags, "--format", "html")
+    text = " ".join(BeautifulSoup(outcome.out, "lxml").get_text(" ").split())
+    assert "identified through search queries 4" in text
+    assert "duplicates removed 2 distinct papers 6" in text
+    assert "The curve ends at 6 selected of 6 papers found." in text
+    assert "more relevant papers were likely not found" in text
+    assert "more relevant papers were likely not found" in outcome.err
