@@ -49,14 +49,18 @@ class Reply:
 
 
 class Score(float):
-    """A Selector's score that says what asking for it took; of models that count their tokens."""
+    """A Selector's score that says what asking for it took, of models that count their tokens, and why it is so."""
 
     prompt_tokens: int
     reply_tokens: int
     dollars: float  # 0 where the price is not known
+    reason: str  # why, in words for whoever reads the results; "" where the model gave none
 
-    def __new__(cls, value: float, prompt_tokens: int = 0, reply_tokens: int = 0, dollars: float = 0.0) -> Score:
+    def __new__(
+        cls, value: float, prompt_tokens: int = 0, reply_tokens: int = 0, dollars: float = 0.0, reason: str = ""
+    ) -> Score:
         score = super().__new__(cls, value)
+        score.reason = reason
         score.prompt_tokens, score.reply_tokens, score.dollars = prompt_tokens, reply_tokens, dollars
         return score
 

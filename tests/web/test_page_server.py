@@ -704,10 +704,7 @@ def test_hostile_titles_and_reasons_come_as_data(tmp_path: Path) -> None:
     score = world.scorer.score
 
     def with_reason(requests: Any) -> list[float]:
-        scores = [Score(value) for value in score(requests)]
-        for one in scores:
-            one.reason = HOSTILE  # type: ignore[attr-defined]
-        return list(scores)
+        return [Score(value, reason=HOSTILE) for value in score(requests)]
 
     world.scorer.score = with_reason  # type: ignore[method-assign]
     with page_server(world_agent(world), tmp_path) as running:
