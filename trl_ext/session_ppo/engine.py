@@ -5,13 +5,14 @@ The same code for one process, for DDP, and for ZeRO-2 and ZeRO-3.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from accelerate.utils import GradientAccumulationPlugin
 from transformers import PreTrainedTokenizerBase
 
@@ -29,14 +30,21 @@ def make_accelerator(run: PpoRun) -> Accelerator:
     on_cpu = run.models.device == "cpu" or not torch.cuda.is_available()
     bf16 = run.run.bf16 == "true" or (run.run.bf16 == "auto" and not on_cpu)
     wait = timedelta(seconds=2 * run.run.watchdog_seconds)  # the watchdog's message comes first
+    if on_cpu:  # first, or accelerate sets DeepSpeed aside on CPUs, or every process up alone
+        PartialState(cpu=True, timeout=wait)
     return Accelerator(
         mixed_precision="bf16" if bf16 else "no",
-        cpu=on_cpu,
+        cpu=on_cpu and not _wants_deepspeed(),
         log_with=run.run.trackers or None,
         project_dir=run.run.output_dir if run.run.trackers else None,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the learner says what makes a step
         kwargs_handlers=[InitProcessGroupKwargs(timeout=wait)],
     )
+
+
+def _wants_deepspeed() -> bool:
+    """Whether the launcher's file asks for DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
 
 
 class Engine:

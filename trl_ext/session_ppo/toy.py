@@ -38,6 +38,7 @@ _CITED = 4  # papers on a subject that only its survey leads to
 _WIDTH, _LAYERS, _HEADS, _CONTEXT = 32, 2, 2, 512
 _SPREAD = 0.1
 GOLD_AMONG_CITED = 0.25
+_MOST_FILLERS = 4
 _ASKED_FOR = 0.5  # how often the first policy is shown to search what is asked for, beside chance
 _FIRST_STEPS, _FIRST_BATCH, _FIRST_RATE = 250, 32, 5e-3  # of learning to write actions
 
@@ -134,7 +135,7 @@ def _learn_to_write(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
 def _random_session(tokenizer: PreTrainedTokenizerFast, chance: random.Random) -> tuple[list[int], list[int]]:
     """Prompt and reply in tokens."""
     subject = chance.choice(SUBJECTS)
-    question = _question(subject, chance)
+    question = _question(subject, chance.randint(1, _MOST_FILLERS))
     if chance.random() < 0.5:
         request: CrawlRequest = search_request(question)
         arguments = chance.sample(SUBJECTS, chance.randint(1, 2))
@@ -191,9 +192,8 @@ def _letter(n: int) -> str:
     return chr(ord("a") + n)
 
 
-def _question(subject: str, chance: random.Random) -> str:
-    filler = " ".join(chance.choice(("works", "papers", "studies")) for _ in range(chance.randint(1, 3)))
-    return f"Which {filler} are on {subject}"
+def _question(subject: str, fillers: int) -> str:
+    return f"Which {' '.join(['works'] * fillers)} are on {subject}"
 
 
 def _query(subject: str, number: int, split: str, chance: random.Random, gold_among_cited: float) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _query(subject: str, number: int, split: str, chance: random.Random, gold_am
     cited = [title for title in cited if chance.random() < gold_among_cited]
     golds = [*(_title(subject, word) for word in ("one", "two")), *cited]
     return {
-        "question": _question(subject, chance),
+        "question": _question(subject, number + 1),  # no two alike: the same prompt would be answered alike
         "answer": golds if split == "train" else [*golds, f"A survey of {subject}"],
         "source_meta": {"published_time": "20250101", "title": f"Review {number} of {subject}"},
         "qid": f"{split}_{subject}_{number}",

@@ -90,7 +90,8 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         trainer = Trainer(run, engine, rollouts, queries, held_out, watchdog, tell)
         say(f"environment: {environment.description}; rewards: {scorer.name}; {len(queries)} queries")
         weights = f"{engine.weights / 1e6:.1f}M weights trained"
-        say(f"{processes} process(es), {run.rollouts.sessions} sessions each a step, {weights}")
+        sharing = "ZeRO-3" if engine.is_zero3 else accelerator.distributed_type.value.lower()
+        say(f"{processes} process(es) ({sharing}), {run.rollouts.sessions} sessions each a step, {weights}")
         if found:
             load_state(engine, found[0])
             trainer.go_on_from(found[1])
