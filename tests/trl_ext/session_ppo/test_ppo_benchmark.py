@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import ppo_step
 
+pytestmark = pytest.mark.timeout(600)  # two steps of a few CPU seconds, which a busy machine stretches
+
 
 @pytest.fixture(scope="module")
 def outcomes(tiny_model, tmp_path_factory):
