@@ -129,7 +129,7 @@ def flags_of(command: Command) -> list[Flag]:
 def _sources(command: Command) -> tuple[Path, ...]:
     """The files that hold the command's parser: those that only start another name that one."""
     elsewhere = {
-        "search": "pasa/app.py",
+        "search": "pasa/app_flags.py",
         "export": "pasa/export/command.py",
         "data queries": "pasa/training_data/command.py",
         "data selector": "pasa/training_data/command.py",
