@@ -73,6 +73,7 @@ class PaperAgent:
         self._thread = threading.Thread(target=self._loop.run_forever, name="pasa-loop", daemon=True)
         self._thread.start()
         self._retries = retries
+        self._ranking = concurrent.futures.ThreadPoolExecutor(1, "pasa-ranking")  # other runs go on meanwhile
         self._runs: set[_Run] = set()
 
     def __enter__(self) -> Self:
@@ -165,6 +166,7 @@ class PaperAgent:
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+        self._ranking.shutdown(cancel_futures=True)
         self._workers.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -192,7 +194,8 @@ class PaperAgent:
         for reason, items in (self._tool_failures() - failures_before).items():
             stats.problems[reason] += items
         stats.seconds = budget.seconds
-        emit(RunDone(self._result(shared, root)))
+        result = await asyncio.get_running_loop().run_in_executor(self._ranking, self._result, shared, root)
+        emit(RunDone(result))
 
     def _tool_failures(self) -> Counter[str]:
         """What engine and source failed at so far, by reason, where they count that; runs side by side share it."""

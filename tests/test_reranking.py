@@ -1,6 +1,9 @@
 """The final scores may use all that the crawl found and who cites whom in it."""
 
+import threading
+
 from pasa.config import AgentSettings
+from pasa.events import PaperScored
 from pasa.models.base import FoundPapers
 from pasa.paper import Paper
 from pasa.reranking import Rerank, citations, found_papers
@@ -76,3 +79,23 @@ def test_no_session_shows_no_citation_no_question_and_no_place():
     assert citations([], []) == []
     found = found_papers([Node(Paper("A title"), score=0.4)], [])
     assert found == FoundPapers("", (Paper("A title"),), (0.4,), (), (None,))
+
+
+def test_a_run_goes_on_while_another_is_ranked():
+    world = World(seed=3)
+    is_ranked, other_went_on = threading.Event(), threading.Event()
+    waited = []
+
+    def slow(found):
+        if not is_ranked.is_set():  # the first run to end
+            is_ranked.set()
+            waited.append(other_went_on.wait(20))
+        return list(found.scores)
+
+    with agent_with(world, slow) as agent:
+        first = threading.Thread(target=agent.run, args=("a question",))
+        first.start()
+        assert is_ranked.wait(20)
+        agent.run("another question", lambda event: other_went_on.set() if isinstance(event, PaperScored) else None)
+        first.join()
+    assert waited == [True]
