@@ -50,7 +50,7 @@ $(VENV)/.installed-ray: requirements-ray.txt $(VENV)/.installed-dev
 
 test-distributed: $(VENV)/.installed-ray
 	@$(BIN)/python -m pytest -m distributed tests/test_ray_runs.py tests/library/test_ray_build.py \
-		tests/trl_ext/test_sft_distributed.py
+		tests/trl_ext/test_sft_distributed.py tests/trl_ext/session_ppo
 
 check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -36,11 +36,11 @@ _PIECES = r"\[[A-Za-z]+\]| ?[A-Za-z]+|\s|."
 _TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 _CITED = 4  # papers on a subject that only its survey leads to
 _WIDTH, _LAYERS, _HEADS, _CONTEXT = 32, 2, 2, 512
-_SPREAD = 0.1
+_SPREAD = 0.2
 GOLD_AMONG_CITED = 0.25
 _MOST_FILLERS = 4
 _ASKED_FOR = 0.5  # how often the first policy is shown to search what is asked for, beside chance
-_FIRST_STEPS, _FIRST_BATCH, _FIRST_RATE = 250, 32, 5e-3  # of learning to write actions
+_FIRST_STEPS, _FIRST_BATCH, _FIRST_RATE = 150, 32, 1e-2  # of learning to write actions
 
 
 @dataclass(frozen=True, slots=True)

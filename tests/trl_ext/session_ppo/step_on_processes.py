@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from tests.trl_ext.session_ppo.sessions import decode, random_step
 from trl_ext.session_ppo.batch import batch_of
@@ -34,7 +34,9 @@ def share_of(step: StepSessions, process: int, processes: int) -> StepSessions:
 
 def main(model: str, form: str, out: str) -> None:
     os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "1"  # the file's "auto" is for transformers' Trainer
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    if not torch.cuda.is_available():
+        PartialState(cpu=True)  # first, or accelerate sets DeepSpeed aside on CPUs
+    accelerator = Accelerator()
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
         plugin.deepspeed_config["gradient_clipping"] = MAX_NORM
