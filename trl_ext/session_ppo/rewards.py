@@ -40,7 +40,9 @@ class MatchScorer:
     def __init__(self, selector: Scorer | None, queries: Sequence[TrainingQuery] = ()) -> None:
         self.name = f"answers, then {selector.name}" if selector else "answers"
         self._selector = selector
-        self._golds = {query.query.text: query.golds for query in queries}
+        self._golds: dict[str, frozenset[str]] = {}
+        for query in queries:  # the same question may stand in two rows
+            self._golds[query.query.text] = self._golds.get(query.query.text, frozenset()) | query.golds
         self._kept: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._lock = threading.Lock()
         self.asked: Counter[str] = Counter()  # "gold", "kept", "new"

@@ -192,8 +192,8 @@ def _letter(n: int) -> str:
     return chr(ord("a") + n)
 
 
-def _question(subject: str, fillers: int) -> str:
-    return f"Which {' '.join(['works'] * fillers)} are on {subject}"
+def _question(subject: str, fillers: int, filler: str = "works") -> str:
+    return f"Which {' '.join([filler] * fillers)} are on {subject}"
 
 
 def _query(subject: str, number: int, split: str, chance: random.Random, gold_among_cited: float) -> dict[str, Any]:
@@ -202,7 +202,8 @@ def _query(subject: str, number: int, split: str, chance: random.Random, gold_am
     cited = [title for title in cited if chance.random() < gold_among_cited]
     golds = [*(_title(subject, word) for word in ("one", "two")), *cited]
     return {
-        "question": _question(subject, number + 1),  # no two alike: the same prompt would be answered alike
+        # no two alike, and none in both files
+        "question": _question(subject, number + 1, "works" if split == "train" else "studies"),
         "answer": golds if split == "train" else [*golds, f"A survey of {subject}"],
         "source_meta": {"published_time": "20250101", "title": f"Review {number} of {subject}"},
         "qid": f"{split}_{subject}_{number}",

@@ -25,7 +25,7 @@ from transformers.utils import logging
 
 from pasa.assembly import build_scorer, choose_model
 from pasa.config import Settings
-from pasa.errors import PasaError
+from pasa.errors import ConfigError, PasaError
 from pasa.models.base import Scorer
 from pasa.results import check_writable, write_json, write_whole
 from trl_ext.session_ppo.batch import batch_of
@@ -79,7 +79,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
             open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget)
         )
         queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
-        held_out = _held_out(run, environment)
+        held_out = _held_out(run, environment, {query.query.text for query in queries})
         judge = (selector or _selector(run, environment)) if run.rewards.selector_reward else None
         watchdog.beat("loading models")
         engine = Engine(run, accelerator)
@@ -100,10 +100,18 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         return trainer.run_all()
 
 
-def _held_out(run: PpoRun, environment: Environment) -> list[TrainingQuery]:
+def _held_out(run: PpoRun, environment: Environment, trained_on: set[str]) -> list[TrainingQuery]:
+    """The held-out queries. Raises ConfigError where one is trained on: it would measure what was learnt by heart."""
     if run.run.eval_queries is None:
         return []
-    return read_training_queries(Path(run.run.eval_queries), run.run.eval_limit, environment.library)
+    held_out = read_training_queries(Path(run.run.eval_queries), run.run.eval_limit, environment.library)
+    shared = sorted(trained_on & {query.query.text for query in held_out})
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} questions of {run.run.eval_queries} are trained on too, such as {shared[0]!r}: "
+            "leave them out of one of the files"
+        )
+    return held_out
 
 
 def _selector(run: PpoRun, environment: Environment) -> Scorer | None:

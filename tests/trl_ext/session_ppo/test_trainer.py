@@ -234,6 +234,7 @@ def test_mistakes_end_with_a_line(toy, tmp_path, capfd):
         ({"alpha": "-1"}, "rewards.alpha is -1.0; it must be at least 0"),
         ({"model_name_or_path": "./none"}, "no checkpoint at"),
         ({"queries": "none.jsonl"}, "cannot read"),
+        ({"eval_queries": str(toy.queries)}, "16 questions of"),
         ({"next_papers": "best"}, "it may be paper, upstream"),
         ({"report_to": "paper"}, "it may be tensorboard, wandb"),
     ):
