@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -56,7 +56,14 @@ def kill_after(path, process, log):
         assert process.poll() is None, log.read_text()[-4000:]
         assert time.monotonic() < end, log.read_text()[-4000:]
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(process)
+
+
+def kill_all(process):
+    """SIGKILL to a run: launchers put their processes into sessions of their own."""
+    if process.poll() is None:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.kill()
     process.wait()
 
 
@@ -115,14 +122,15 @@ def test_a_process_that_stops_does_not_leave_the_other_waiting(toy, tmp_path):
         assert process.poll() is None, log.read_text()[-4000:]
         assert time.monotonic() < end
         time.sleep(0.05)
-    workers = subprocess.run(
-        ["pgrep", "-g", str(process.pid), "-f", "scripts/train_ppo.py"], capture_output=True, text=True
-    )
-    youngest = max(map(int, workers.stdout.split()))
-    os.kill(youngest, signal.SIGSTOP)
+    below = psutil.Process(process.pid).children(recursive=True)
+    workers = [one for one in below if any("train_ppo.py" in word for word in one.cmdline())]
+    assert len(workers) == PROCESSES
+    workers[-1].suspend()
     try:
         assert process.wait(timeout=300) != 0
         assert "gave no sign of life for 20 s" in log.read_text()
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        for one in workers:
+            if one.is_running():
+                one.kill()
+        kill_all(process)
