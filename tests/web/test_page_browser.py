@@ -308,7 +308,7 @@ def test_it_goes_by_keyboard_alone(open_page: Callable[..., Page], server: str) 
     page.keyboard.type("UCB for non-stationary bandits?")
     page.keyboard.press("Enter")
     is_in_state(page, "done")
-    assert page.evaluate("document.activeElement.id") == "run-title"
+    page.wait_for_function("document.activeElement.id == 'run-title'")  # once the papers are there
     page.locator("#tab-crawl").focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.id") == "tab-log"

@@ -135,14 +135,14 @@ def test_lora_on_a_shared_backbone_is_saved_as_an_adapter(toy, tmp_path):
     assert "going on after step 2" in told
 
 
-def test_a_servers_selector_says_what_matches_and_tensorboard_hears_of_it(toy, tmp_path):
+def test_a_servers_selector_says_what_matches(toy, tmp_path):
     """Every pair is asked for once, answers never."""
 
     def judge(path, body):
         return Answer(completion_answer("True", {"True": math.log(0.9), "False": math.log(0.1)}))
 
     with OpenAIServer(judge) as server:
-        served = {"selector": "openai:judge", "api_base": server.base_url, "steps": 2, "report_to": "tensorboard"}
+        served = {"selector": "openai:judge", "api_base": server.base_url, "steps": 2}
         train(settings(toy, tmp_path / "out", **served), tell=quiet)
         prompts = [body["prompt"] for _, body, _ in server.requests]
     assert prompts
@@ -151,6 +151,11 @@ def test_a_servers_selector_says_what_matches_and_tensorboard_hears_of_it(toy, t
     assert log[2]["asked/scores_new"] == len(prompts)
     assert log[2]["asked/scores_gold"] > 0
     assert all(line["matched_per_action"] == line["new_per_action"] for line in log.values())  # it selects everything
+
+
+def test_tensorboard_hears_of_every_step(toy, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install -r requirements-training.txt")
+    train(settings(toy, tmp_path / "out", steps=1, report_to="tensorboard"), tell=quiet)
     assert list((tmp_path / "out").rglob("events.out.tfevents*"))
 
 
