@@ -4,9 +4,9 @@
     python -m pasa.web --library data/library --port 9000
     PASA_WEB_TOKEN=... python -m pasa.web --host 0.0.0.0 --allow_host papers.example.org
 
-Keys of engines come from the environment or a .env file, as for run_paper_agent.py; every setting of models and tools
-is a flag (--timeout_seconds 30), those of the crawl come from --config and the page. Beyond this machine a token is
-needed, in PASA_WEB_TOKEN or a file, and TLS is a reverse proxy's work. Ctrl-C or SIGTERM ends it; searches that wait
+Keys of engines and the token come from the environment or a .env file, as for run_paper_agent.py; every setting of
+models and tools is a flag (--timeout_seconds 30), those of the crawl come from --config and the page. Beyond this
+machine a token is needed, in PASA_WEB_TOKEN or a file, and TLS is a reverse proxy's work. Ctrl-C or SIGTERM ends it; searches that wait
 are carried out after the next start, those under way are marked and keep what they found.
 
 Exit codes: 0 ended by a signal · 2 something to mend in the call
@@ -28,6 +28,7 @@ from typing import Any, get_args, get_type_hints
 from pasa.config import ModelSettings, ToolSettings
 from pasa.display import note
 from pasa.errors import ConfigError, PasaError
+from pasa.tool_assembly import read_env_file
 from pasa.web.agents import AgentPool, Agents
 from pasa.web.guard import Rates, Token
 from pasa.web.page_app import page_app
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves until a signal; the exit code."""
     options = build_parser().parse_args(arguments)
     try:
+        read_env_file()
         token = read_token(options.token_file, os.environ.get(TOKEN_VARIABLE))
         check_reach(options.host, token)
         flags = {name: getattr(options, name) for name in _settings()}

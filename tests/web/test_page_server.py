@@ -682,6 +682,17 @@ def test_tokens_are_read_from_file_or_environment(tmp_path: Path) -> None:
         read_token(None, "short")
 
 
+def test_the_token_may_stand_in_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "")
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(f"{TOKEN_VARIABLE}=short\n", encoding="utf-8")
+    assert main(["--host", "0.0.0.0", "--data_dir", str(tmp_path / "data")]) == ConfigError.exit_code
+    assert "the token is short" in capsys.readouterr().err
+
+
 def test_a_call_that_cannot_work_ends_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
