@@ -6,8 +6,8 @@
 
 Keys of engines and the token come from the environment or a .env file, as for run_paper_agent.py; every setting of
 models and tools is a flag (--timeout_seconds 30), those of the crawl come from --config and the page. Beyond this
-machine a token is needed, in PASA_WEB_TOKEN or a file, and TLS is a reverse proxy's work. Ctrl-C or SIGTERM ends it; searches that wait
-are carried out after the next start, those under way are marked and keep what they found.
+machine a token is needed, in PASA_WEB_TOKEN or a file, and TLS is a reverse proxy's work. Ctrl-C or SIGTERM ends it;
+searches that wait are carried out after the next start, those under way are marked and keep what they found.
 
 Exit codes: 0 ended by a signal · 2 something to mend in the call
 """
