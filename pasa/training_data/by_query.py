@@ -15,7 +15,7 @@ from pasa.errors import ConfigError
 from pasa.library import Library
 from pasa.training_data.build import BadRows, Build, Made, file_checksum, row_line, tell_stderr
 from pasa.training_data.query_rows import LabelledQuery, QueryLine, labelled, query_files, query_lines
-from pasa.training_data.workers import mapped
+from pasa.training_data.workers import mapped, rare_collections
 
 QUERIES_AT_ONCE = 32  # that a worker gets
 
@@ -63,7 +63,7 @@ def build_by_query(
         "queries": {path.name: file_checksum(path) for path in files.values()},
         **(recorded or {}),
     }
-    with Build(folder, {**asdict(settings), **sources}, fresh) as build:
+    with rare_collections(), Build(folder, {**asdict(settings), **sources}, fresh) as build:
         bad = BadRows(settings.max_bad_rows, tell_stderr)
         chunks = _chunks(islice(query_lines(files), build.units, None))
         for chunk in mapped(library, partial(_chunk_maker, maker), chunks, workers):

@@ -109,7 +109,16 @@ def abstract_phrases(paper: Paper) -> dict[tuple[str, ...], str]:
 
 def says(paper: Paper, stemmed: tuple[str, ...]) -> bool:
     """Whether the title or the abstract's first sentences hold these stems in a row."""
-    return f" {' '.join(stemmed)} " in _stemmed_runs(f"{paper.title}. {paper.abstract[:_ABSTRACT_CHARACTERS]}")
+    return _phrase(stemmed) in _said_by(paper)
+
+
+def _phrase(stemmed: tuple[str, ...]) -> str:
+    """The stems as `_said_by` holds them."""
+    return f" {' '.join(stemmed)} "
+
+
+def _said_by(paper: Paper) -> str:
+    return _stemmed_runs(f"{paper.title}. {paper.abstract[:_ABSTRACT_CHARACTERS]}")
 
 
 @lru_cache(maxsize=60_000)
@@ -161,7 +170,11 @@ def shared_phrases(papers: Sequence[Paper]) -> list[tuple[str, tuple[Paper, ...]
     for paper in papers:
         for stemmed, words in title_phrases(paper).items():
             titles.setdefault(stemmed, (words, paper.title))
-    holders = {stemmed: [at for at, paper in enumerate(papers) if says(paper, stemmed)] for stemmed in titles}
+    runs = [_said_by(paper) for paper in papers]
+    holders = {
+        stemmed: [at for at, said in enumerate(runs) if phrase in said]
+        for stemmed, phrase in zip(titles, map(_phrase, titles), strict=True)
+    }
     few, many = _PHRASE_ANSWERS
     most = max(few, min(many, int(_PHRASE_MOST_OF_SECTION * len(papers))))
     ranked = sorted(

@@ -19,7 +19,7 @@ from pasa.training_data.contamination import SAME_ANSWERS, SAME_WORDS, HeldOut
 from pasa.training_data.query_rows import WRITERS_OF_ONE
 from pasa.training_data.query_writer import MAX_ANSWERS, WrittenQuery, names_an_answer, write_queries
 from pasa.training_data.sections import ReviewedSection, SectionChoice, SectionReader, sources_with_reviews
-from pasa.training_data.workers import mapped
+from pasa.training_data.workers import mapped, rare_collections
 
 # Writes the queries of many sections at once, one list a section, in order; counts what it does and drops.
 Writer = Callable[[Sequence[ReviewedSection], Made], list[list[WrittenQuery]]]
@@ -69,7 +69,7 @@ def build_queries(
         "held_out": {path.name: file_checksum(path) for path in held_out_files},
     }
     limits = {"max_answers": MAX_ANSWERS, "same_words": SAME_WORDS, "same_answers": SAME_ANSWERS}
-    with Build(folder, {**asdict(settings), **limits, **sources}, fresh) as build:
+    with rare_collections(), Build(folder, {**asdict(settings), **limits, **sources}, fresh) as build:
         rows = _Rows(build, HeldOut(held_out), settings.max_alike)
         graph = CitationGraph.read(library)
         numbers = sources_with_reviews(graph, settings.sections)[build.units : settings.max_sources]
