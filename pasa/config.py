@@ -83,7 +83,7 @@ class ModelSettings:
     # Reads the best papers of the final ranking again and orders them anew (pasa.models.second_reading); null = none.
     second_selector_path: str | None = None
     second_selector_papers: int = 30
-    second_selector_share: float = 0.5  # of its word in the order; 1 = the first ranking has none
+    second_selector_share: float = 0.25  # of its word in the order; 1 = the first ranking has none
     title_repair_path: str | None = None  # writes the titles of cited entries that nothing was found for; null = nobody
     batch_size: int = 8  # prompts the Crawler answers at once
     api_base: str | None = None  # of the OpenAI-compatible server; None = the client's own default

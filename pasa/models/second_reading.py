@@ -9,9 +9,9 @@ from pasa.models.base import FoundPapers, Scorer
 from pasa.models.rules_weights import log_odds
 from pasa.prompts import PromptSet, select_request
 
-# Of depths 20 and 30 and shares 0 to 1 the best for pasa-selector-135m on 12 questions: few, docs/RESULTS.md.
+# Of depths 20 and 30 and shares 0 to 1 the safest for pasa-selector-135m, on 16 questions only (docs/RESULTS.md).
 PAPERS = 30
-SHARE = 0.5
+SHARE = 0.25
 
 
 class SecondReading:
