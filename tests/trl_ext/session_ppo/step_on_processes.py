@@ -45,6 +45,9 @@ def main(model: str, form: str, out: str) -> None:
     policy = load_session_policy(policy_settings({"model_name_or_path": model, "chunk_tokens": 4, **json.loads(form)}))
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0)
     engine, optimizer = accelerator.prepare(policy, optimizer)
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":  # what is meant to be tested is what runs
+        assert plugin is not None
+        assert plugin.zero_stage < 3 or all(hasattr(p, "ds_id") for p in engine.module.parameters())
     learner = AcceleratorLearner(accelerator, engine, optimizer, MAX_NORM)
     processes = AcceleratorProcesses(accelerator)
     settings = ppo_settings({"value_warmup_steps": 1, "stop_kl": 10.0, "whiten": True, "lam": 0.95})

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("step_on_processes.py")
 # What a number may differ by: the order in which sums are taken, over several steps of learning.
 RELATIVE, ABSOLUTE = 5e-3, 2e-4
+FRACTION = 0.06  # a token or two of 40 that lies on a bound of the clip
 FORMS = {"own copy": {}, "LoRA, shared layers": {"lora_rank": 2, "value_body": "shared"}}
 
 
@@ -44,4 +45,5 @@ def test_two_processes_give_the_numbers_of_one(tiny_model, tmp_path, form, confi
         assert two.pop("missing_sessions") == 1  # five sessions on two processes
         assert one.pop("missing_sessions") == 0
         for name, value in one.items():
-            assert two[name] == pytest.approx(value, rel=RELATIVE, abs=ABSOLUTE), name
+            at_a_bound = FRACTION if name.endswith("clip_fraction") else ABSOLUTE
+            assert two[name] == pytest.approx(value, rel=RELATIVE, abs=at_a_bound), name
