@@ -47,6 +47,7 @@ class Found:
 
     paper: Paper
     cited_title: str
+    engines: tuple[str, ...] = ()  # that found it, where several searched as one
 
 
 @dataclass(slots=True)
@@ -206,8 +207,9 @@ class Crawl:
             self._look_ups.failed("search", query, error)
             return error
         by_id = {paper.arxiv_id: paper for paper in looked_up if isinstance(paper, Paper)}
-        papers = [hit.paper or by_id.get(hit.arxiv_id) for hit in hits]
-        return self._heard_of([Found(p, p.title) for p in papers if p is not None], query, check_date=True)
+        papers = [(hit.paper or by_id.get(hit.arxiv_id), hit.engines) for hit in hits]
+        found = [Found(paper, paper.title, engines) for paper, engines in papers if paper is not None]
+        return self._heard_of(found, query, check_date=True)
 
     def _fetch_ahead(self, hits: Sequence[SearchHit]) -> None:
         """Begins to fetch the pages that the first expand layer will want: those of every hit, if it takes all."""
@@ -391,7 +393,9 @@ class Crawl:
         kind = _KINDS[draft.word] if draft.said or not layer else "cited_by"
         name = branch.name.removeprefix(SEED_BRANCH) if kind == "seed" else branch.name
         of = draft.parent.paper if layer else None
-        return Way(kind, name, layer, self._run, of, tuple(one.paper for one in branch.found), len(branch.entered))
+        found = tuple(one.paper for one in branch.found)
+        engines = tuple(one.engines for one in branch.found)
+        return Way(kind, name, layer, self._run, of, found, len(branch.entered), engines if any(engines) else ())
 
     def _keep_session(self, layer: int, draft: Draft, said: Said) -> None:
         outcomes = tuple(

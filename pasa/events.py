@@ -65,6 +65,7 @@ class Way:
     of: Paper | None  # the paper whose section or citing papers they are
     found: tuple[Paper, ...]  # the distinct papers, in order
     new: int  # how many of them were met for the first time
+    engines: tuple[tuple[str, ...], ...] = ()  # of each paper, where several engines searched as one
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pasa.events import RunResult, Way, WayKind
@@ -27,6 +27,7 @@ class WayTaken:
     of: str  # key of the paper whose section or citing papers they are, "" at the root
     found: tuple[int, ...]
     new: int
+    by_engine: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)  # where several searched as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Flow:
     after the end date was dropped as soon as its date was known, before anything was counted as identified.
     """
 
-    identified: dict[str, int]  # by kind of way: papers it led to, each as often as it did
+    identified: dict[str, int]  # by source_of: papers it led to, each as often as it did
     duplicates: int
     distinct: int
     too_late: dict[str, int]  # after the end date, or undated where such are dropped
@@ -90,6 +91,10 @@ def ways_json(result: RunResult) -> dict[str, Any]:
 def _way_json(way: Way, numbers: _Numbers) -> dict[str, Any]:
     found = list(dict.fromkeys(map(numbers.of, way.found)))
     of = way.of.key if way.of else ""
+    by_engine: dict[str, dict[int, None]] = {}
+    for paper, engines in zip(way.found, way.engines, strict=False):  # none are named where one engine searched
+        for engine in engines:
+            by_engine.setdefault(engine, {})[numbers.of(paper)] = None
     return {
         "kind": way.kind,
         "name": way.name,
@@ -98,14 +103,19 @@ def _way_json(way: Way, numbers: _Numbers) -> dict[str, Any]:
         "of": of,
         "found": found,
         "new": way.new,
+        **({"by_engine": {engine: list(by_engine[engine]) for engine in sorted(by_engine)}} if by_engine else {}),
     }
 
 
 def read_record(extra: Mapping[str, Any]) -> SearchRecord:
     """The record in a result file's `extra`; an empty one where it has none, as upstream's."""
     saved = extra.get("ways") or {}
-    ways = [WayTaken(**{**way, "found": tuple(way["found"])}) for way in saved.get("taken") or ()]
-    return SearchRecord(tuple(saved.get("keys") or ()), tuple(ways))
+    return SearchRecord(tuple(saved.get("keys") or ()), tuple(map(_way_taken, saved.get("taken") or ())))
+
+
+def _way_taken(way: Mapping[str, Any]) -> WayTaken:
+    by_engine = {engine: tuple(found) for engine, found in (way.get("by_engine") or {}).items()}
+    return WayTaken(**{**way, "found": tuple(way["found"]), "by_engine": by_engine})
 
 
 def record_of(result: RunResult) -> SearchRecord:
@@ -114,10 +124,10 @@ def record_of(result: RunResult) -> SearchRecord:
 
 def flow(record: SearchRecord, scored: int, selected: int, problems: Mapping[str, int]) -> Flow:
     """The flow of a run in which `scored` distinct papers have a score and `selected` of them were selected."""
-    identified = {kind: _total(record.ways, kind) for kind in get_args(WayKind)}
+    identified = _identified(record.ways)
     distinct = len({number for way in record.ways for number in way.found})
     return Flow(
-        {kind: total for kind, total in identified.items() if total},
+        identified,
         sum(identified.values()) - distinct,
         distinct,
         {reason.removeprefix(_END_DATE): n for reason, n in problems.items() if reason.startswith(_END_DATE)},
@@ -128,8 +138,20 @@ def flow(record: SearchRecord, scored: int, selected: int, problems: Mapping[str
     )
 
 
-def _total(ways: Iterable[WayTaken], kind: str) -> int:
-    return sum(len(way.found) for way in ways if way.kind == kind)
+def source_of(kind: WayKind, engine: str = "") -> str:
+    """What papers are counted under: the kind of way, and the engine where several searched as one."""
+    return f"{kind}: {engine}" if engine else kind
+
+
+def _identified(ways: Iterable[WayTaken]) -> dict[str, int]:
+    """Papers by source, in the order of the kinds; what two engines gave for one query is counted at both."""
+    counts: Counter[str] = Counter()
+    for way in sorted(ways, key=lambda way: get_args(WayKind).index(way.kind)):
+        if not way.by_engine:
+            counts[source_of(way.kind)] += len(way.found)
+        for engine, found in way.by_engine.items():
+            counts[source_of(way.kind, engine)] += len(found)
+    return dict(+counts)
 
 
 def searches(record: SearchRecord) -> Sequence[WayTaken]:

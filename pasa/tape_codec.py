@@ -61,12 +61,15 @@ def to_score(plain: Plain) -> float:
 def from_hits(hits: list[SearchHit]) -> Plain:
     return [
         {"arxiv_id": hit.arxiv_id, "title": hit.title, "paper": from_paper(hit.paper), "score": hit.score}
+        | ({"engines": list(hit.engines)} if hit.engines else {})
         for hit in hits
     ]
 
 
 def to_hits(plain: Plain) -> list[SearchHit]:
-    return [SearchHit(**{**hit, "paper": to_paper(hit["paper"])}) for hit in plain]
+    return [
+        SearchHit(**{**hit, "paper": to_paper(hit["paper"]), "engines": tuple(hit.get("engines", ()))}) for hit in plain
+    ]
 
 
 def from_paper(paper: Paper | None) -> Plain:

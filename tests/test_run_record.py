@@ -90,6 +90,19 @@ def test_a_live_run_with_failures_is_replayed_with_them(
     assert not any(SECRET in path.read_text(errors="replace") for path in (tmp_path / "kept").iterdir())
 
 
+def test_a_replay_tells_what_each_engine_found_as_the_run_did(
+    cli: Any, services: FakeServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replayed: Any
+) -> None:
+    monkeypatch.setenv("SERPER_API_KEY", SECRET)
+    with ModelServer() as server:
+        flags = [*service_flags(services, tmp_path), *server.flags, "--record", tmp_path / "kept"]
+        assert cli(QUESTION, *flags, "--engine", "serper,arxiv").code == 0
+    before = json.loads((tmp_path / "kept" / "result.json").read_text())["extra"]["ways"]
+    assert set(before["taken"][0]["by_engine"]) == {"arxiv", "serper"}
+    assert "identified through search queries in serper | " in (tmp_path / "kept" / "methods.md").read_text()
+    assert json.loads(replayed().out)["extra"]["ways"] == before
+
+
 def test_the_methods_text_tells_what_a_methods_section_needs(recorded: Any, tmp_path: Path) -> None:
     recorded("--end_date", END_DATE)
     text = (tmp_path / "kept" / "methods.md").read_text()

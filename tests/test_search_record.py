@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from pasa.search_record import flow, read_record
+from pasa.events import RunResult, RunStats, Way
+from pasa.export.methods import flow_rows, to_methods
+from pasa.export.run_view import ExportedRun
+from pasa.paper import Paper
+from pasa.query import Query
+from pasa.result_tree import Node, rank
+from pasa.search_record import flow, read_record, ways_json
 from tests.agent_world import BELIEF, DEEP, END_DATE, FOUND, LATE, QUESTION, SURVEY, TOOL, ZURICH, ModelServer, Outcome
 
 Ask = Callable[..., Outcome]
@@ -57,6 +63,26 @@ def test_the_flow_adds_up(cli: Ask, model_server: ModelServer, world_library: ob
                 assert counted.without_score > 0
             case ("--seed", _):
                 assert counted.identified["seed"] == 1
+
+
+def test_what_each_of_several_engines_found_is_counted_apart_and_still_adds_up() -> None:
+    papers = tuple(Paper(f"Paper {name}", arxiv_id=f"2301.0000{n}") for n, name in enumerate("abc"))
+    root = Node(Paper("q"), children={"words": [Node(paper, 0, "Search", 0.9) for paper in papers]})
+    engines = (("arxiv",), ("semantic_scholar",), ("arxiv", "semantic_scholar"))
+    ways = [Way("search", "words", 0, 0, None, papers, 3, engines), Way("section", "Intro", 1, 0, papers[0], papers, 0)]
+    result = RunResult(Query("q"), root, rank(root, 0.5), [], RunStats(), ways=ways)
+    record = read_record(json.loads(json.dumps(ways_json(result))))
+    assert record.ways[0].by_engine == {"arxiv": (0, 2), "semantic_scholar": (1, 2)}
+    counted = flow(record, 3, 3, {})
+    assert counted.identified == {"search: arxiv": 2, "search: semantic_scholar": 2, "section": 3}
+    assert (counted.duplicates, counted.distinct) == (4, 3)
+    run = ExportedRun("q", tuple(result.papers), root, {}, None, record=record)
+    assert flow_rows(run)[:2] == [
+        ("identified through search queries in arxiv", 2),
+        ("identified through search queries in semantic_scholar", 2),
+    ]
+    assert "| words | 1 |  | 3 (arxiv 2, semantic\\_scholar 2) | 3 |" in to_methods(run)
+    assert "in semantic\\_scholar | 2 |" in to_methods(run)
 
 
 def test_a_tree_without_ways_has_an_empty_record() -> None:

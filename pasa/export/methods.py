@@ -11,7 +11,7 @@ from pasa.export.missing import estimate_missing, told_of_missing
 from pasa.export.run_view import ExportedRun, date_text
 from pasa.result_tree import RankedPaper
 from pasa.results import describe_path
-from pasa.search_record import Flow, SearchRecord, flow, searches
+from pasa.search_record import Flow, SearchRecord, WayTaken, flow, searches
 
 _KINDS = {
     "search": "search queries",
@@ -88,10 +88,16 @@ def _search(run: ExportedRun) -> str:
         lines += ["", "| search string | run | date | papers found | new among them |", "|---|---|---|---|---|"]
         lines += [
             f"| {within(way.name)}{' (seed)' * (way.kind == 'seed')} | {way.run + 1} | {day} | "
-            f"{len(way.found)} | {way.new} |"
+            f"{len(way.found)}{_by_engine(way)} | {way.new} |"
             for way in asked
         ]
     return "\n".join(lines)
+
+
+def _by_engine(way: WayTaken) -> str:
+    """How many of a search's papers each engine gave, where several searched as one."""
+    told = ", ".join(f"{within(engine)} {len(found)}" for engine, found in way.by_engine.items())
+    return f" ({told})" if told else ""
 
 
 def flow_rows(run: ExportedRun) -> list[tuple[str, int]]:
@@ -104,15 +110,16 @@ def flow_rows(run: ExportedRun) -> list[tuple[str, int]]:
 
 
 def _flow(run: ExportedRun) -> str:
-    rows = [(f"**{name}**" if name == SELECTED else name, total) for name, total in flow_rows(run)]
+    rows = [(f"**{name}**" if name == SELECTED else within(name), total) for name, total in flow_rows(run)]
     if not rows:
         return f"## Flow\n\n{len(run.papers)} papers were screened by score and {len(run.selected)} selected."
     return "\n".join(["## Flow", "", "| step | papers |", "|---|---|", *(f"| {name} | {n} |" for name, n in rows)])
 
 
 def _flow_rows(counted: Flow, run: ExportedRun) -> Iterator[tuple[str, int]]:
-    for kind, total in counted.identified.items():
-        yield f"identified through {_KINDS[kind]}", total
+    for source, total in counted.identified.items():
+        kind, _, engine = source.partition(": ")
+        yield f"identified through {_KINDS[kind]}" + (f" in {engine}" if engine else ""), total
     for reason, total in counted.too_late.items():
         yield f"dropped before: {_LATE.get(reason, reason)}", total
     yield "duplicates removed", counted.duplicates
@@ -132,7 +139,7 @@ def _unusual(problems: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """What could not be had, from the counts of what was skipped."""
     for reason, times in problems.items():
         if reason.startswith(_UNUSUAL):
-            yield f"not to be had: {within(reason)}", times
+            yield f"not to be had: {reason}", times
 
 
 def _missing(run: ExportedRun) -> str:

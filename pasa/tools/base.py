@@ -20,6 +20,7 @@ class SearchHit:
     title: str = ""
     paper: Paper | None = None
     score: float | None = None  # the engine's own, where it tells; comparable within one query only
+    engines: tuple[str, ...] = ()  # the names of those that found it, where several were asked as one
 
 
 @runtime_checkable

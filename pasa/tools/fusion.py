@@ -42,12 +42,13 @@ class FusedSearch:
     def search(self, query: str, limit: int, end_date: dt.date | None = None) -> list[SearchHit]:
         """At most `limit` papers, those that stand high with many engines first; each engine is asked for `limit`.
 
-        A hit's score is its reciprocal-rank sum. It comes when the slowest engine has answered.
+        A hit's score is its reciprocal-rank sum; it names the engines that gave it. It comes when the slowest engine
+        has answered.
         """
 
         def ask(engine: SearchEngine) -> list[SearchHit] | ToolError:
             try:
-                return engine.search(query, limit, end_date)
+                return [replace(hit, engines=(engine.name,)) for hit in engine.search(query, limit, end_date)]
             except ToolError as error:
                 self._failures.add(f"{engine.name}: {error.kind or 'failed'}", 1)
                 return error
@@ -105,11 +106,12 @@ def _title_key(hit: SearchHit) -> str:
 def _richest(hits: Sequence[SearchHit], score: float) -> SearchHit:
     """One hit for all that engines tell of one paper."""
     arxiv_id = min((i for hit in hits if (i := _arxiv_id(hit))), default=None)
+    engines = tuple(sorted({name for hit in hits for name in hit.engines}))
     papers = [hit.paper for hit in hits if hit.paper]
     if not papers:
-        return SearchHit(arxiv_id, max((hit.title for hit in hits), key=lambda t: (len(t), t)), None, score)
+        return SearchHit(arxiv_id, max((hit.title for hit in hits), key=lambda t: (len(t), t)), None, score, engines)
     paper = papers[0] if len(papers) == 1 else max(papers, key=_richness)
-    return SearchHit(arxiv_id, paper.title, replace(paper, arxiv_id=paper.arxiv_id or arxiv_id), score)
+    return SearchHit(arxiv_id, paper.title, replace(paper, arxiv_id=paper.arxiv_id or arxiv_id), score, engines)
 
 
 def _richness(paper: Paper) -> tuple[object, ...]:

@@ -168,6 +168,15 @@ def test_engines_are_asked_the_same_and_side_by_side() -> None:
     assert [engine.asked for engine in engines] == [[("nets", 2, day)]] * 3
 
 
+def test_each_hit_names_the_engines_that_gave_it() -> None:
+    fused = FusedSearch([Engine("two", ["b", "a"]), Engine("one", ["a", "c"])])
+    assert [(h.arxiv_id, h.engines) for h in fused.search("nets", 5)] == [
+        ("a", ("one", "two")),
+        ("b", ("two",)),
+        ("c", ("one",)),
+    ]
+
+
 def test_an_engine_that_fails_costs_only_its_own_results_and_is_counted() -> None:
     fused = FusedSearch([Engine("one", ServiceError("the host is down", 503)), Engine("two", ["a", "b"])])
     assert ids(fused.search("nets", 5)) == ids(fused.search("deep nets", 5)) == ["a", "b"]
@@ -206,16 +215,21 @@ def test_library_google_and_arxiv_are_fused(
 def test_a_slow_engine_does_not_hold_up_another_search_s_fast_one() -> None:
     class Slow(Engine):
         def search(self, query: str, limit: int, end_date: dt.date | None = None) -> list[SearchHit]:
-            time.sleep(0.3)
+            told.wait(timeout=10)
             return super().search(query, limit, end_date)
 
+    told = threading.Event()
     fast = Engine("fast", ["a"])
     fused = FusedSearch([Slow("slow", ["b"]), fast])
     searches = [threading.Thread(target=fused.search, args=(f"q{n}", 3)) for n in range(30)]
     for search in searches:
         search.start()
-    time.sleep(0.2)
-    assert len(fast.asked) == 30
+    deadline = time.monotonic() + 5  # less than the slow engine takes unless told
+    while len(fast.asked) < 30 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    asked = len(fast.asked)
+    told.set()
+    assert asked == 30
     for search in searches:
         search.join()
 
