@@ -50,7 +50,8 @@ def to_reply(plain: Plain) -> Reply:
 
 def from_score(score: float) -> Plain:
     if isinstance(score, Score):
-        return [float(score), score.prompt_tokens, score.reply_tokens, score.dollars]
+        told = [float(score), score.prompt_tokens, score.reply_tokens, score.dollars]
+        return [*told, score.reason] if score.reason else told
     return [float(score)]
 
 

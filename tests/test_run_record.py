@@ -103,6 +103,14 @@ def test_a_replay_tells_what_each_engine_found_as_the_run_did(
     assert json.loads(replayed().out)["extra"]["ways"] == before
 
 
+def test_a_score_comes_off_the_tape_with_its_tokens_and_why_it_was_given() -> None:
+    for given in (Score(0.7, 30, 2, 0.001, "it trains on search"), Score(0.7, reason="fits"), Score(0.7, 30, 2, 0.001)):
+        again = to_score(json.loads(json.dumps(from_score(given))))
+        assert isinstance(again, Score)
+        assert (again, vars(again)) == (given, vars(given))
+    assert to_score([0.7, 30, 2, 0.001]) == 0.7  # a tape that knew of no reasons
+
+
 def test_the_methods_text_tells_what_a_methods_section_needs(recorded: Any, tmp_path: Path) -> None:
     recorded("--end_date", END_DATE)
     text = (tmp_path / "kept" / "methods.md").read_text()
