@@ -22,6 +22,7 @@ from typing import Any
 from pasa.commands import COMMANDS, ROOT, Command, commands_under
 from pasa.config import ENGINES, AgentSettings, ModelSettings, ToolSettings
 from pasa.export.formats import FORMATS
+from pasa.flags import OneLineParser
 
 SHELLS = ("bash", "zsh", "fish")
 _FOLDERS = ("output_folder", "library", "cache_dir", "data_dir", "out", "crawler_path", "selector_path")
@@ -42,7 +43,7 @@ class Flag:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="pasa completion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("shell", choices=SHELLS)

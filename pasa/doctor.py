@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pasa.config import load_settings
 from pasa.errors import PasaError
+from pasa.flags import OneLineParser
 from pasa.health import Check, check_all
 from pasa.tool_assembly import read_env_file
 
@@ -57,7 +58,7 @@ def shown(check: Check) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="pasa doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--offline", action="store_true", help="ask no service")

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from pasa.errors import LibraryError
+from pasa.flags import OneLineParser
 from pasa.library import BuildProgress, BuildReport, build_library
 from pasa.library.build import Progress as ProgressListener
 from pasa.library.generations import is_library
@@ -81,7 +82,7 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a file of papers")
     parser.add_argument("--out", required=True, type=Path, metavar="L", help="the library's folder")
     parser.add_argument(

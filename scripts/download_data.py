@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.errors import ConfigError, PasaError
+from pasa.flags import OneLineParser
 from pasa.hub import HUB, Wanted, download
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="what to download; none = list what there is")
     add("--list", action="store_true", help="list what there is, where it goes, its licence")

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pasa.errors import PasaError
+from pasa.flags import OneLineParser
 from pasa.library import Library
 from pasa.library.embed import EmbedProgress, EmbedReport, embed_library
 from pasa.library.embed import Progress as ProgressListener
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", required=True, type=Path, metavar="L", help="a built library, or a file of papers")
     parser.add_argument(
         "--model", default=MINILM, metavar="NAME_OR_FOLDER", help=f"{MINILM} (default), {PASA_MINILM}, ..."

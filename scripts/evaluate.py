@@ -32,6 +32,7 @@ from pasa.evaluation.ensembles import unite_runs
 from pasa.evaluation.metrics import Match
 from pasa.evaluation.scores import RunScores, score_run
 from pasa.evaluation.summary import comparison_json, comparison_lines, csv_text, means_lines, run_json, worst_lines
+from pasa.flags import OneLineParser
 from pasa.library import Library
 from pasa.results import write_json, write_whole
 
@@ -64,7 +65,7 @@ def main() -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--output_folder", type=Path, required=True, metavar="DIR", help="holds 0.json, 1.json, ...")
     add("--input_file", type=Path, metavar="FILE", help="the questions with their golds")

@@ -18,12 +18,13 @@ from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.report import named_folders, read_runs, write_report
 from pasa.evaluation.report_content import Published
 from pasa.evaluation.reproduce import choose_rows, read_rows
+from pasa.flags import OneLineParser
 
 REPRODUCE = Path(__file__).resolve().parents[1] / "configs" / "reproduce.yaml"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder with 0.json, 1.json, ..., or NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument(

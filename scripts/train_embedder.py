@@ -27,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.errors import LibraryError, PasaError
+from pasa.flags import OneLineParser
 from pasa.library import Library
 from pasa.models.embedding import packaged_model_path
 from pasa.models.encoders import MINILM, find_minilm, load_encoder
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", required=True, type=Path, metavar="L", help="a built library with full texts")
     parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="(default: configs/embedder.yaml)")
     what = parser.add_mutually_exclusive_group(required=True)

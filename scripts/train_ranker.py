@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from pasa.config import load_settings
 from pasa.errors import CheckpointError, PasaError
+from pasa.flags import OneLineParser
 from pasa.library import Library
 from pasa.models.encoders import MINILM, find_minilm, minilm_store
 from pasa.models.rules import RulesScorer
@@ -43,7 +44,7 @@ _DIGITS = 5
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the weights; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", type=Path, required=True, metavar="L", help="a built library with full texts")
     parser.add_argument("--queries", type=Path, required=True, metavar="FILE", help="of scripts/build_queries.py")
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="crawled (default: %(default)s)")

@@ -13,6 +13,7 @@ import pytest
 from pasa.cli import help_text, main
 from pasa.commands import COMMANDS, find_command
 from pasa.completion import SHELLS, Flag, completion, flags_in, flags_of
+from pasa.flags import OneLineParser
 from tests.agent_world import ROOT
 
 
@@ -50,6 +51,26 @@ def test_a_command_takes_what_it_takes_by_itself(words: tuple[str, ...]) -> None
     done = pasa(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: pasa {' '.join(words[:-1])} [")
+
+
+def test_no_command_answers_a_wrong_flag_with_its_usage() -> None:
+    plain = [
+        command.name
+        for command in COMMANDS
+        if any(" parser = argparse.ArgumentParser(" in file.read_text() for file in command.files)
+    ]
+    assert plain == []
+
+
+@pytest.mark.parametrize("words", [("--port", "x"), ("--what",)])
+def test_a_wrong_flag_is_told_in_one_line(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = OneLineParser()
+    parser.add_argument("--port", type=int)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(words)
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n"), told.startswith("error: ")) == (2, 1, True)
+    assert words[0] in told
 
 
 def test_a_command_s_exit_code_and_words_are_passed_on(tmp_path: Path) -> None:

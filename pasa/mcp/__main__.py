@@ -26,6 +26,7 @@ from pathlib import Path
 from pasa.api import PaperAgent
 from pasa.display import note
 from pasa.errors import ConfigError, PasaError
+from pasa.flags import OneLineParser
 from pasa.mcp.http import HttpSettings, serve_http
 from pasa.mcp.server import ServerLimits, paper_server
 from pasa.tool_assembly import read_env_file
@@ -76,7 +77,7 @@ def _limits(options: argparse.Namespace) -> ServerLimits:
 
 def build_parser() -> argparse.ArgumentParser:
     usual = ServerLimits()
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m pasa.mcp", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument

@@ -28,6 +28,7 @@ from typing import Any, get_args, get_type_hints
 from pasa.config import ModelSettings, ToolSettings
 from pasa.display import note
 from pasa.errors import ConfigError, PasaError
+from pasa.flags import OneLineParser
 from pasa.tool_assembly import read_env_file
 from pasa.web.agents import AgentPool, Agents
 from pasa.web.guard import Rates, Token
@@ -143,7 +144,7 @@ def data_folder() -> Path:
 
 def build_parser() -> argparse.ArgumentParser:
     usual = {one.name: one.default for kind in (Limits, QueueSettings) for one in fields(kind)}
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m pasa.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add: Callable[..., Any] = parser.add_argument
