@@ -101,7 +101,7 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ConfigError(f"cannot write into {folder}: {error.strerror}; choose another --output_folder") from error
+        raise ConfigError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
 
 
 def json_text(content: Any) -> str:
@@ -135,7 +135,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another --output_folder") from error
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def _umask() -> int:

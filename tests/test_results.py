@@ -142,9 +142,9 @@ def test_a_kill_while_a_result_is_written_leaves_no_half_of_it(tmp_path: Path, t
 def test_a_folder_that_cannot_be_written_is_said_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for bad in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ConfigError, match="choose another --output_folder"):
+        with pytest.raises(ConfigError, match="choose another folder"):
             check_writable(bad)
-        with pytest.raises(ConfigError, match="choose another --output_folder"):
+        with pytest.raises(ConfigError, match="choose another place"):
             write_json(bad / "0.json", {})
     check_writable(tmp_path / "new" / "folder")
     assert os.listdir(tmp_path / "new" / "folder") == []
