@@ -48,12 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         run = of_tree(read_tree(args.result))
-        text = export(run, args.format, chosen_papers(run, args.papers))
+        papers = chosen_papers(run, args.papers)
+        text = export(run, args.format, papers)
         if args.output:
             write_whole(args.output, text)
         else:
             sys.stdout.buffer.write(text.encode("utf-8", "replace"))
             sys.stdout.flush()
+        if papers is None and run.papers and not run.selected and not FORMATS[args.format].takes_all:
+            note(f"no paper was selected, so the {args.format} is empty; --papers all or --papers 20 writes others")
     except PasaError as error:
         note(f"error: {error}")
         return error.exit_code

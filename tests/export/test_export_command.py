@@ -107,6 +107,17 @@ def test_that_nothing_was_selected_is_said(
     assert "no paper was selected" not in cli(*flags, "csv").err
 
 
+def test_that_a_saved_result_has_nothing_selected_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run()
+    none = RunResult(Query(run.question), run.root, rank(run.root, 1.0), [], RunStats(4, 4, 0, seconds=1.5))
+    write_json(tmp_path / "0.json", tree_json(none, {"engine": "arxiv", "settings": {"select_threshold": 1.0}}))
+    assert main([str(tmp_path / "0.json"), "--format", "bibtex"]) == 0
+    done = capsys.readouterr()
+    assert (done.out.strip(), "--papers all" in done.err) == ("", True)
+    assert main([str(tmp_path / "0.json"), "--format", "bibtex", "--papers", "1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_run_s_papers_keep_what_the_tree_has_no_place_for() -> None:
     result = a_result()
     again = of_tree(json.loads(json.dumps(tree_json(result, RECORD))))
