@@ -20,6 +20,9 @@ async def main(question: str) -> None:
     async with Client(SERVER) as client:
         print("tools:", ", ".join(tool.name for tool in (await client.list_tools()).tools))
         answer = await client.call_tool("search_papers", {"question": question, "limit": 3}, progress_callback=tell)
+        if answer.is_error:
+            print(answer.content[0].text)
+            return
         found = answer.structured_content or {}
         for paper in found["papers"]:
             print(paper["rank"], f"{paper['score']:.2f}", paper["title"], paper["url"])
