@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.trl_ext.conftest import select_line, write_lines
@@ -56,6 +56,19 @@ def launch(words, log, config, *flags):
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment(), start_new_session=True)
 
 
+def kill_all(process):
+    """SIGKILL to a launcher and what it launched, which is in sessions of its own."""
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
+    process.wait()
+
+
+def is_spread(output, steps):
+    """Whether DeepSpeed's ZeRO wrote the checkpoint, a part by each process."""
+    parts = list((Path(output) / f"checkpoint-{steps}").glob("global_step*/*zero_pp_rank_*optim_states.pt"))
+    return len(parts) == PROCESSES
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,8 +103,7 @@ def test_zero3_on_two_processes_killed_and_resumed_gives_one_processs_losses(tin
     command = words(tiny_model, data, together, ROWS_A_STEP // PROCESSES)
     process = launch(command, log, "zero3", "--main_process_port", 0)
     wait_for(together / f"checkpoint-{2 * SAVE_STEPS}" / "trainer_state.json", process, log)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_all(process)
     assert not (together / f"checkpoint-{STEPS}" / "trainer_state.json").exists()
 
     assert launch(command, log, "zero3", "--main_process_port", 0).wait() == 0, log.read_text()[-3000:]
@@ -102,6 +114,7 @@ def test_zero3_on_two_processes_killed_and_resumed_gives_one_processs_losses(tin
     assert len(expected) == STEPS
     assert losses(together) == pytest.approx(expected, abs=TOLERANCE)
     assert (together / "model.safetensors").exists()
+    assert is_spread(together, STEPS)
 
 
 @pytest.mark.distributed
