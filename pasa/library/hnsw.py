@@ -35,9 +35,11 @@ def _new_index(dimension: int) -> Any:
 def write_neighbours(path: Path, vectors: NDArray[np.float16], threads: int = 0) -> Iterator[int]:
     """Writes the graph of `vectors` [rows, dimension] to `path`; yields how many rows are in, last of all all.
 
-    `threads` 0 = one a core; with 1 the same vectors give the same graph. Raises LibraryError.
+    `threads` 0 = one a core, or one alone for few vectors; with 1 the same vectors give the same graph. Raises
+    LibraryError.
     """
     require_usearch(len(vectors))
+    threads = threads or (1 if len(vectors) < _ADDED_AT_ONCE else 0)
     index = _new_index(vectors.shape[1])
     for start in range(0, len(vectors), _ADDED_AT_ONCE):
         block = np.ascontiguousarray(vectors[start : start + _ADDED_AT_ONCE])

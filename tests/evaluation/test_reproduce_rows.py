@@ -106,8 +106,8 @@ def test_every_command_names_a_script_that_is_there_and_flags_it_knows(rows: dic
 
 
 def _text_of_flags(script: str) -> str:
-    own = (ROOT / script).read_text(encoding="utf-8")
-    return (ROOT / "pasa" / "app.py").read_text(encoding="utf-8") if script == "run_paper_agent.py" else own
+    place = "pasa/app_flags.py" if script == "run_paper_agent.py" else script
+    return (ROOT / place).read_text(encoding="utf-8")
 
 
 def test_ours_say_where_and_when_they_were_measured(rows: dict[str, Row]) -> None:
