@@ -92,8 +92,8 @@ MISTAKES = {
     "empty crawler folder": (["q", "--engine", "demo", "--crawler_path", "folder"], "folder"),
     "missing selector": (["q", "--engine", "demo", *RULES[:2], "--selector_path", "./no/model"], "no/model"),
     "server without model": (["q", "--engine", "demo", "--crawler_path", "openai:"], "openai:"),
-    "file as output folder": (["q", "--engine", "demo", "--output_folder", "empty.jsonl"], "--output_folder"),
-    "folder in a file": (["q", "--engine", "demo", "--output_folder", "empty.jsonl/x"], "--output_folder"),
+    "file as output folder": (["q", "--engine", "demo", "--output_folder", "empty.jsonl"], "choose another folder"),
+    "folder in a file": (["q", "--engine", "demo", "--output_folder", "empty.jsonl/x"], "choose another folder"),
 }  # fmt: skip
 
 
