@@ -10,6 +10,7 @@ from typing import Any, NoReturn, get_args
 from pasa.errors import ConfigError
 from pasa.evaluation.datasets import DatasetFormat
 from pasa.export.formats import FORMATS
+from pasa.flags import RaisingParser
 
 COMMAND = "pasa search"  # as pasa/cli.py starts it
 SATURATED_AFTER = 100  # new papers: fewer than 3 % of those to come would be selected (budget.py)
@@ -60,11 +61,11 @@ exit codes   0 done (a budget that ended the run is said, not an error) · 2 som
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(RaisingParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: ") and not message.split(": ")[1].startswith("-"):
             raise ConfigError(f"{message}; put the question in quotes")
-        raise ConfigError(f"{message}; --help lists what there is")
+        super().error(message)
 
 
 def build_parser() -> argparse.ArgumentParser:

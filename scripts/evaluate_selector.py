@@ -14,23 +14,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.assembly import build_scorer, choose_model
 from pasa.config import load_settings
 from pasa.display import note
-from pasa.errors import ConfigError, PasaError
+from pasa.errors import PasaError
 from pasa.evaluation.selector_pairs import pair_metrics, read_pairs
+from pasa.flags import RaisingParser
 from pasa.results import write_json
 
 _SETTINGS = ("selector_path", "prompts", "device", "dtype", "attention", "api_base")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = RaisingParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--input_file", required=True, type=Path, metavar="FILE", help="JSON lines with `messages`")
     add("--selector_path", required=True, metavar="MODEL", help="as of run_paper_agent.py")

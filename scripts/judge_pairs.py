@@ -27,7 +27,7 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
@@ -35,6 +35,7 @@ from pasa.assembly import build_scorer
 from pasa.config import Settings, load_settings
 from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.selector_pairs import pair_of
+from pasa.flags import RaisingParser
 from pasa.models.base import Scorer
 from pasa.models.encoders import MINILM, find_minilm
 from pasa.results import write_whole
@@ -45,11 +46,6 @@ from pasa.training_data.query_rows import MAX_BAD_ROWS
 from pasa.training_data.small_judges import CosineJudge, WordsJudge
 
 _SETTINGS = ("api_base", "price_per_million_prompt_tokens", "price_per_million_reply_tokens")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,8 +153,10 @@ def _case(row: Any) -> Case:
     return Case(str(row.get("qid") or ""), pair.query, pair.title, pair.abstract, pair.is_answer)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def _parser() -> RaisingParser:
+    parser = RaisingParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--pairs", required=True, type=Path, metavar="FILE", help="what scripts/build_sft_selector.py wrote")
     add("--output_file", required=True, type=Path, metavar="FILE", help="where the verdicts go, JSON lines")

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
@@ -38,6 +38,7 @@ from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.reproduce import Row, choose_rows, commands, deviations, page, read_rows, rows_before, unmet_needs
 from pasa.evaluation.scores import score_run
 from pasa.evaluation.worlds import World, check_files, check_library, select_questions
+from pasa.flags import RaisingParser
 from pasa.library.generations import is_library
 from pasa.results import write_json, write_whole
 
@@ -71,11 +72,6 @@ class _Failed(PasaError):
         self.exit_code = exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     try:
@@ -97,7 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = RaisingParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--row", action="append", default=[], metavar="NAME", help="only this row; a pattern such as 'frozen/*' too")
     add("--list", action="store_true", help="the rows, and what this machine lacks for each")

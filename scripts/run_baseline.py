@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
@@ -40,6 +40,7 @@ from pasa.display import note
 from pasa.errors import ConfigError, PasaError, UserError
 from pasa.evaluation.baselines import LISTED_PAPERS, Answer, AskedBaseline, Baseline, EngineBaseline
 from pasa.evaluation.datasets import DatasetFormat, read_dataset
+from pasa.flags import RaisingParser
 from pasa.query import Query
 from pasa.result_folder import only_writer
 from pasa.results import check_writable, is_finished, recorded_run, tree_json, write_json
@@ -61,11 +62,6 @@ NAMED: dict[str, dict[str, str]] = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     try:
@@ -79,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = RaisingParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--baseline", required=True, choices=[*KINDS, *NAMED], metavar="NAME", help="see above")
     add("--input_file", required=True, type=Path, metavar="FILE", help="JSON lines with `question` (upstream's form)")

@@ -20,20 +20,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.display import note
-from pasa.errors import ConfigError, PasaError
+from pasa.errors import PasaError
+from pasa.flags import RaisingParser
 from trl_ext.session_ppo.run_settings import flag_names, load_ppo_run, parse_flag
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: --config and a flag for each setting."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = RaisingParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, (group, default) in flag_names().items():

@@ -20,22 +20,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, nothing to install
 
 from pasa.display import note
-from pasa.errors import ConfigError, PasaError
+from pasa.errors import PasaError
+from pasa.flags import RaisingParser
 from trl_ext.sft_settings import SftSettings, load_sft_settings, parse_flag
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 # Upstream's spelling of a setting that has a value of its own here.
 _SWITCHES = {"gradient_checkpointing"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: --config and a flag for each setting."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = RaisingParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, `name: value` lines")
     for field in dataclasses.fields(SftSettings):
         metavar, help_text = "VALUE", f"default: {field.default if field.default != '' else 'none'}"

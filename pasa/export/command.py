@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from pasa.display import note
 from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.trees import read_tree
 from pasa.export.formats import FORMATS, export
 from pasa.export.run_view import ExportedRun, of_tree
+from pasa.flags import RaisingParser
 from pasa.result_tree import RankedPaper
 from pasa.results import write_whole
 
@@ -25,13 +25,8 @@ Writes a saved result (results/*.json) as another kind of file, to stdout or to 
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = RaisingParser(
         prog="python -m pasa.export", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("result", type=Path, metavar="RESULT.json", help="a result tree of run_paper_agent.py")

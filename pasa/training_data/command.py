@@ -7,14 +7,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pasa.errors import ConfigError
+from pasa.flags import RaisingParser
 from pasa.training_data.build import UNITS_BETWEEN_SAVES, Build, Row, sample_rows, tell_stderr
 from pasa.training_data.workers import default_workers
 
 
-class DataParser(argparse.ArgumentParser):
+class DataParser(RaisingParser):
     """The flags that every builder has."""
 
     def __init__(self, description: str | None) -> None:
@@ -32,9 +33,6 @@ class DataParser(argparse.ArgumentParser):
             help="processes at work (default: one a processor, at most 8); the rows are the same for any number",
         )
         self.add_argument("--sample", type=int, metavar="N", help="build nothing; show N rows of what was built")
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists what there is")
 
 
 def _workers(text: str) -> int:
