@@ -65,7 +65,7 @@ def test_the_trained_encoder_reads_otherwise_than_the_packaged_one(trained: Path
     vectors = encoder.encode_papers(texts)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert np.einsum("nd,nd->n", vectors, load_encoder().encode_papers(texts)).max() < 0.9999
-    assert np.einsum("nd,nd->n", vectors, load_encoder(str(trained)).encode_papers(texts)).min() > 0.9999
+    assert np.array_equal(vectors, load_encoder(str(trained)).encode_papers(texts))
 
 
 def test_vectors_of_two_encoders_are_never_kept_in_one_file(trained: Path) -> None:
