@@ -11,7 +11,9 @@ from functools import lru_cache
 import tantivy
 
 _TOKEN = re.compile(r"[^\W_]+")
-_PUNCTUATION = re.compile(r"[^\w\s\-/'’]")  # between phrases; hyphens and the like stand within them
+_TOKEN_OR_STOP = re.compile(
+    r"[^\W_]+|[^\w\s\-/'’]"
+)  # punctuation parts phrases; hyphens and the like stand within them
 _MAX_WORD_BYTES = 41  # exclusive; longer "words" are broken text
 
 
@@ -100,14 +102,11 @@ def subject_phrases(question: str) -> list[list[str]]:
     "Which papers apply slot attention to novel view synthesis?" gives slot attention | novel view synthesis.
     """
     phrases: list[list[str]] = []
-    for part in _PUNCTUATION.split(question.lower()):
-        phrase: list[str] = []
-        for word in _TOKEN.findall(part):
-            if word not in _NO_SUBJECT:
-                phrase.append(word)
-            elif phrase:
-                phrases.append(phrase)
-                phrase = []
-        if phrase:
+    phrase: list[str] = []
+    for word in _TOKEN_OR_STOP.findall(question.lower()):
+        if word not in _NO_SUBJECT and word.isalnum():
+            phrase.append(word)
+        elif phrase:
             phrases.append(phrase)
-    return phrases
+            phrase = []
+    return [*phrases, phrase] if phrase else phrases

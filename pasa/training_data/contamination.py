@@ -6,7 +6,8 @@ Jaccard similarity of at least SAME_WORDS, or when their answers have one of at 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal
 
@@ -46,18 +47,26 @@ class HeldOut:
 
 
 class _Sets:
-    """Sets that are looked up by Jaccard similarity, exactly, through the members that they share."""
+    """Sets that are looked up by Jaccard similarity, exactly, through the rarest of their members."""
 
     def __init__(self, at_least: float) -> None:
         self._at_least = at_least
-        self._sizes: list[int] = []
+        self._sets: list[frozenset[str]] = []
         self._holders: dict[str, list[int]] = defaultdict(list)
 
     def add(self, members: frozenset[str]) -> None:
-        for member in sorted(members):
-            self._holders[member].append(len(self._sizes))
-        self._sizes.append(len(members))
+        for member in members:
+            self._holders[member].append(len(self._sets))
+        self._sets.append(members)
 
     def has_similar(self, members: frozenset[str]) -> bool:
-        shared = Counter(at for member in members for at in self._holders.get(member, ()))
-        return any(count >= self._at_least * (len(members) + self._sizes[at] - count) for at, count in shared.items())
+        """Whether a set is similar: it shares `at_least` of the members, so one of any that are more than the rest."""
+        holders = sorted((self._holders.get(member, []) for member in members), key=len)
+        rest = len(members) - math.ceil(self._at_least * len(members) - 1e-9)
+        near = {at for held in holders[: rest + 1] for at in held}
+        return any(_jaccard(members, self._sets[at]) >= self._at_least for at in near)
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)

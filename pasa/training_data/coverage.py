@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 
 from pasa.models.abbreviations import spelled_out
-from pasa.models.text import stems, subject_words
+from pasa.models.text import stems, subject_words, tokens
 from pasa.paper import Paper
 from pasa.training_data.phrases import word_weight
 
@@ -31,4 +32,10 @@ def stems_held(paper: Paper) -> frozenset[str]:
 
 @lru_cache(maxsize=50_000)
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(stems(text))
+    return frozenset(chain.from_iterable(map(_stem, set(tokens(text)))))
+
+
+@lru_cache(maxsize=400_000)
+def _stem(word: str) -> tuple[str, ...]:
+    """The word's stem, none for broken text: abstracts have few words that no other had, and stemming takes long."""
+    return tuple(stems(word))

@@ -17,6 +17,7 @@ _CLAUSE = re.compile(
     rf"({'|'.join(DETAIL_VERBS)})(?:e?s)?\s+((?:that\s+)?(?:[^.;:?!]|(?<=\d)\.(?=\d))+)",
     re.I,
 )
+_IN_PARENTHESES = re.compile(r"\s*\([^)]*\)")
 _NAME_FIRST = re.compile(r"^(?:the\s+)?[^\s,]*[A-Z][^\s,]*(?:\s+[A-Z][^\s,]*){0,4}\s*,\s*(?=(?:an?|the)\s)")
 _CALLED = re.compile(
     r",?\s*(?:which (?:we|is)|that we|we|is)?\s*(?:call(?:ed)?|dub(?:bed)?|named?|termed|refer\w* to as)\b.*$", re.I
@@ -44,7 +45,7 @@ def own_words(paper: Paper) -> tuple[str, str] | None:
     The paper's own name is taken out: "we introduce CLIP-Fields, an implicit scene model that ..." gives
     ("introduce", "an implicit scene model that ...").
     """
-    for found in _CLAUSE.finditer(re.sub(r"\s*\([^)]*\)", "", paper.abstract)):
+    for found in _CLAUSE.finditer(_IN_PARENTHESES.sub("", paper.abstract)):
         clause = _CALLED.sub("", _NAME_FIRST.sub("", " ".join(found[2].split())))
         clause = _shortened(clause)
         few, many = _DETAIL_SUBJECT_WORDS
@@ -54,9 +55,9 @@ def own_words(paper: Paper) -> tuple[str, str] | None:
         if (
             not named
             and not _DANGLING.match(clause)
-            and not _tells_title(clause, paper.title)
-            and not _OWN_VOICE.search(clause)
             and few <= len(subject_words(clause)) <= many
+            and not _OWN_VOICE.search(clause)
+            and not _tells_title(clause, paper.title)
         ):
             return found[1].lower(), clause
     return None

@@ -124,8 +124,7 @@ def _said_by(paper: Paper) -> str:
 @lru_cache(maxsize=60_000)
 def _stemmed_runs(text: str) -> str:
     """The stems of the runs of subject words, runs apart; to look for phrases costs a tenth of listing them."""
-    runs = (" ".join([_word(word).stem for word in run]) for run in subject_phrases(text))
-    return f" {' | '.join(runs)} "
+    return f" {' | '.join([' '.join(map(_stem, run)) for run in subject_phrases(text)])} "
 
 
 _GERUND_NEXT = re.compile(r" [a-z]+ing\b", re.I)
@@ -147,7 +146,12 @@ def _word(word: str) -> _Word:
     ends = ends and word not in _EMPTY_NOUN
     if word.endswith("ing"):
         begins, ends = begins and word in _ING_NOUNS, word in _ING_NOUNS
-    return _Word((stems(word) or [word])[0], word_weight(word), begins and not praise, ends and not praise, praise)
+    return _Word(_stem(word), word_weight(word), begins and not praise, ends and not praise, praise)
+
+
+@lru_cache(maxsize=400_000)
+def _stem(word: str) -> str:
+    return (stems(word) or [word])[0]
 
 
 def _is_subject(words: Sequence[_Word]) -> bool:

@@ -223,8 +223,7 @@ def natural_case(heading: str, papers: Iterable[Paper]) -> str:
     A capitalised word stays where the papers' abstracts know it only with its capital ("Bayesian", "Mamba"); words with
     an ending that names do not have go. "Improve CLIP" becomes "improving CLIP".
     """
-    running = " ".join(paper.abstract for paper in papers)
-    known = set(re.findall(r"[A-Za-z]+", running))
+    known = frozenset[str]().union(*(_written_words(paper.abstract) for paper in papers))
 
     def lowered(match: re.Match[str]) -> str:
         word = match[0]
@@ -234,3 +233,8 @@ def natural_case(heading: str, papers: Iterable[Paper]) -> str:
     text = re.sub(r"[A-Za-z]+", lowered, heading)
     first = text.split(" ", 1)[0]
     return _VERBS[first] + text[len(first) :] if first in _VERBS else text
+
+
+@lru_cache(maxsize=60_000)
+def _written_words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Za-z]+", text))

@@ -164,7 +164,7 @@ def restated(subject: str, rng: random.Random, share: float = RESTATED_SHARE) ->
     term = _known_term(subject)
     if term is not None:
         other = rng.choice(_OTHER_WORDS[term])
-        return re.sub(_pattern(term), lambda found: found[1] + other, subject, count=1, flags=re.I)
+        return _pattern(term).sub(lambda found: found[1] + other, subject, count=1)
     return as_activity(subject)
 
 
@@ -185,16 +185,22 @@ def _plural(noun: str) -> str:
 
 def _known_term(subject: str) -> str | None:
     """The longest term in the subject that can be said in other words."""
-    found = [term for term in _OTHER_WORDS if term.split()[0][:4].lower() in subject.lower()]
-    found = [term for term in found if re.search(_pattern(term), subject, re.I)]
+    lower = subject.lower()
+    found = [term for start, term in _starts() if start in lower and _pattern(term).search(subject)]
     return max(found, key=len, default=None)
 
 
 @cache
-def _pattern(term: str) -> str:
+def _starts() -> tuple[tuple[str, str], ...]:
+    """(letters that a text with the term holds, the term): what may be there is soon told."""
+    return tuple((term.split()[0][:4].lower(), term) for term in _OTHER_WORDS)
+
+
+@cache
+def _pattern(term: str) -> re.Pattern[str]:
     """The term where nothing qualifies it and it qualifies nothing: "models of anomaly detection in video"."""
     words = "[ -]".join(map(re.escape, re.split("[ -]", term)))
-    return rf"(^|\b(?:{_JOINTS}) ){words}s?(?=$|,| (?:{_JOINTS})\b)"
+    return re.compile(rf"(^|\b(?:{_JOINTS}) ){words}s?(?=$|,| (?:{_JOINTS})\b)", re.I)
 
 
 def in_terms_of_art(question: str) -> str | None:
