@@ -13,22 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pasa.query import Query
-from pasa.saturation import (
-    Overlap,
-    chao2,
-    chao2_variance,
-    chapman,
-    curve,
-    describe,
-    estimate,
-    log_normal_interval,
-    overlap,
-)
+from pasa.saturation import Estimate, Overlap, chapman, chapman_share, curve, describe, estimate, overlap
 from pasa.search_record import SearchRecord, WayTaken
 from tests.agent_world import DEEP, FOUND, QUESTION, ModelServer, Outcome, nodes
 from tests.world import World, run_facts
-
-COUNTS = st.integers(0, 200)
 
 
 def way(kind: str, of: str, *found: int) -> WayTaken:
@@ -38,48 +26,28 @@ def way(kind: str, of: str, *found: int) -> WayTaken:
 # -- the mathematics ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("ways", "once", "twice", "missing", "variance"),
-    [
-        (10, 4, 2, 1.8, 0.9 * 12 / 6 + 0.81 * 4 * 49 / 36 + 0.81 * 16 * 2 * 9 / (4 * 81)),
-        (5, 1, 3, 0.0, 0.0 + 0.64 * 1 * 1 / 64 + 0.0),
-        (5, 0, 9, 0.0, 0.0),
-        (0, 0, 0, 0.0, 0.0),
-    ],
-)
-def test_chao2_by_hand(ways: int, once: int, twice: int, missing: float, variance: float) -> None:
-    assert chao2(ways, once, twice) == pytest.approx(missing)
-    assert chao2_variance(ways, once, twice) == pytest.approx(variance)
-
-
 def test_chapman_by_hand() -> None:
     assert chapman(10, 10, 5) == pytest.approx(121 / 6 - 1)
     assert chapman(7, 7, 7) == 7
 
 
-@given(st.integers(2, 50), COUNTS, COUNTS)
+@given(st.integers(0, 60), st.integers(0, 60), st.data())
 @settings(max_examples=80)
-def test_more_papers_come_by_once_mean_more_missing(ways: int, once: int, twice: int) -> None:
-    assert chao2(ways, once, twice) >= 0
-    assert chao2(ways, once + 1, twice) >= chao2(ways, once, twice)
-    assert chao2(ways, once, twice + 1) <= chao2(ways, once, twice)
-    low, high = log_normal_interval(chao2(ways, once, twice), chao2_variance(ways, once, twice))
-    assert 0 <= low <= chao2(ways, once, twice) <= high or (once <= 1 and low == 0)
+def test_more_in_common_means_more_of_all_found(first: int, second: int, data: st.DataObject) -> None:
+    both = data.draw(st.integers(0, min(first, second)))
+    less = data.draw(st.integers(0, both))
+    shares = [chapman_share(Overlap(first + second - n, 9, first, second, n)) for n in (less, both)]
+    assert 0 < shares[0] <= shares[1] <= 1 or less != both  # fewer are found at less in common
+    assert chapman(first, second, both) <= chapman(first, second, less)
 
 
-def test_chao2_finds_how_many_there_are_where_all_are_as_easy_to_come_by() -> None:
+def test_chapman_finds_how_many_there_are_where_two_samples_are_independent() -> None:
     chance = random.Random(1)
-    inside, total = 0, 0.0
-    for _ in range(200):
-        samples = [{n for n in range(100) if chance.random() < 0.15} for _ in range(8)]
-        times = [sum(n in sample for sample in samples) for n in range(100)]
-        counts = (8, times.count(1), times.count(2))
-        low, high = log_normal_interval(chao2(*counts), chao2_variance(*counts))
-        missing = times.count(0)
-        inside += low <= missing <= high
-        total += chao2(*counts) / missing
-    assert total / 200 == pytest.approx(1, abs=0.15)
-    assert inside / 200 >= 0.9
+    told = 0.0
+    for _ in range(300):
+        one, other = ({n for n in range(100) if chance.random() < share} for share in (0.5, 0.3))
+        told += chapman(len(one), len(other), len(one & other))
+    assert told / 300 == pytest.approx(100, rel=0.03)
 
 
 # -- of a run ----------------------------------------------------------------------------------------------------------
@@ -88,28 +56,38 @@ def test_chao2_finds_how_many_there_are_where_all_are_as_easy_to_come_by() -> No
 def test_searches_are_one_way_and_each_paper_read_another() -> None:
     ways = (way("search", "", 0, 1, 2), way("search", "", 1, 2), way("section", "a", 2, 3), way("section", "a", 3, 4))
     record = SearchRecord(("k0", "k1", "k2", "k3", "k4", "k5"), (*ways, way("cited_by", "a", 4), way("section", "b")))
-    assert overlap(record, {"k1", "k2", "k3", "k4", "elsewhere"}) == Overlap(4, 3, 2, 2, 0, 2, 3, 1)
+    assert overlap(record, {"k1", "k2", "k3", "k4", "elsewhere"}) == Overlap(4, 3, 2, 3, 1)
     assert curve(record, {"k2", "k3"})[:4] == [(3, 1), (3, 1), (4, 2), (5, 2)]
 
 
-def test_the_estimate_grows_with_what_only_one_way_led_to_and_is_told_to_two_digits() -> None:
-    few, many = (estimate(Overlap(40, 20, once, 10, 5, 30, 20, 10)) for once in (2, 25))
+def test_the_share_told_grows_with_what_searches_and_citations_both_led_to() -> None:
+    few, many = (estimate(Overlap(10, 20, 8 + both, 2, both)) for both in (0, 2))
     assert few is not None
     assert many is not None
-    assert few.missing < many.missing
-    assert all(0 <= one.low <= one.missing <= one.high for one in (few, many))
-    assert 0 < few.share_found < 1
-    expected = math.expm1(0.056 + 0.452 * math.log1p(40) + 0.506 * math.log1p(0.95 * 25 * 24 / 22))
-    assert many.missing == pytest.approx(expected)
-    told = describe(Overlap(40, 20, 25, 10, 5, 30, 20, 10), many)
-    assert told.startswith(f"about {round(many.missing)} more relevant papers were likely not found (90 % interval ")
-    assert "of 40 selected, 25 were come by in one way only, 15 in two or more" in told
+    assert all(0 < one.low < one.share < one.high < 1 for one in (few, many))
+    assert few.share < many.share
+    odds = 1.92 + 1.73 * math.log(10.5 / (9 * 3 / 1 - 1 + 0.5))
+    assert few.high == pytest.approx(1 / (1 + math.exp(-(odds + 1.645 * 1.11))))
+    assert few.share == pytest.approx(1 / (1 + math.exp(-odds / math.sqrt(1 + math.pi * 1.11**2 / 8))))
 
 
-def test_too_few_ways_tell_nothing_and_say_so() -> None:
-    seen = Overlap(3, 1, 3, 0, 0, 3, 0, 0)
-    assert estimate(seen) is None
-    assert describe(seen, None).endswith("only 1 way led to papers, 5 are needed")
+def test_the_estimate_is_told_with_how_many_may_be_missing_beside_the_selected() -> None:
+    best = Overlap(10, 20, 9, 3, 2)
+    told = describe(best, Estimate(0.8, 0.5, 0.95), 12)
+    assert told == (
+        "about 80% of the relevant papers were likely found (90% interval 50% to 95%); beside the 12 selected about "
+        "3 more may be missing (1 to 12): of the 10 best searches led to 9, citations to 3, both to 2"
+    )
+
+
+def test_where_nothing_can_be_told_it_says_why() -> None:
+    for best, why in (
+        (Overlap(3, 1, 3, 0, 0), "only 1 way led to papers, 5 are needed"),
+        (Overlap(9, 9, 9, 0, 0), "of the 9 best citations led to none"),
+        (Overlap(9, 9, 0, 9, 0), "of the 9 best searches led to none"),
+    ):
+        assert estimate(best) is None
+        assert describe(best, None, 3).endswith(why)
 
 
 # -- ending when nothing new comes -------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import saturation
+from pasa.saturation import Overlap
 from tests.agent_world import GOLD, QUESTION, ModelServer, Outcome, write_jsonl
 
 
@@ -53,15 +57,32 @@ def test_stopping_tells_what_was_saved_and_lost(
     assert lines[-1] == "| stopped | 2 | 1.0 | 5.0 | 2.0 | 0.250 | 0.250 | 0.500 |"
 
 
-def test_estimates_are_set_against_what_larger_crawls_selected(
+def test_the_share_told_is_set_against_the_answers_found(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("pasa.saturation.MIN_WAYS", 1)
     figure = tmp_path / "f.svg"
-    command = ("estimate", "--runs", folders[1], "--larger", folders[0], "--figure", figure)
-    assert run(monkeypatch, *command) == 0
-    out = capfd.readouterr().out
-    assert "2 questions; for 2 the ways tell" in out
-    assert "| true (selected by larger crawls, not found) | 2 | |" in out  # DEEP, once a question
-    assert "Golds, all questions together: 2 found (2 by one way, 0 by two), 6 not." in out
+    assert run(monkeypatch, "estimate", "--runs", *folders, "--figure", figure) == 0
+    whole, stopped = capfd.readouterr().out.split("### stopped")
+    assert "2 questions; for 2 the ways tell" in whole
+    assert "Answers found: 4 of 8 (50%)" in whole
+    assert "Answers found: 2 of 8 (25%)" in stopped
+    assert "20 questions or more are needed" in stopped
     assert figure.read_text().startswith("<svg")
+
+
+def test_the_fit_finds_the_calibration_that_made_the_answers() -> None:
+    chance = random.Random(3)
+    runs = []
+    for number in range(600):
+        searched, cited = chance.randint(2, 10), chance.randint(1, 9)
+        both = chance.randint(0, min(searched, cited))
+        best = Overlap(searched + cited - both, 9, searched, cited, both)
+        odds = 1.0 + 2.0 * math.log(saturation.chapman_share(best)) + chance.gauss(0, 0.5)
+        golds = frozenset(f"gold {n}" for n in range(8))
+        found = frozenset(gold for gold in sorted(golds) if chance.random() < 1 / (1 + math.exp(-odds)))
+        runs.append(saturation.Asked(f"question {number}", found, frozenset(), golds, best, {}))
+    told = saturation.report_fit(runs)
+    made = re.search(r"Fitted to all: Calibration\(constant=(.+?), slope=(.+?), spread=(.+?)\)", told)
+    assert made
+    assert [float(number) for number in made.groups()] == pytest.approx([1.0, 2.0, 0.5], abs=0.2)

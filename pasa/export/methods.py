@@ -11,6 +11,7 @@ from pasa.export.missing import estimate_missing, told_of_missing
 from pasa.export.run_view import ExportedRun, date_text
 from pasa.result_tree import RankedPaper
 from pasa.results import describe_path
+from pasa.saturation import BEST
 from pasa.search_record import Flow, SearchRecord, WayTaken, flow, searches
 
 _KINDS = {
@@ -148,8 +149,8 @@ def _missing(run: ExportedRun) -> str:
     if not told:
         return ""
     how = (
-        " All searches together, each paper's references and the papers citing it are ways; estimated by Chao2, "
-        "corrected as pasa/saturation.py says."
+        f" The {BEST} papers of the best scores stand for the relevant ones; searches and citations are two samples of "
+        "them (Chapman 1951), calibrated on questions whose answers are known (pasa/saturation.py)."
     )
     is_told = estimate_missing(run)[1] is not None
     return f"## Estimate of what is missing\n\n{told[0].upper()}{told[1:]}.{how * is_told}"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pasa.export.run_view import ExportedRun
-from pasa.saturation import Estimate, Overlap, curve, describe, estimate, overlap
+from pasa.saturation import BEST, Estimate, Overlap, curve, describe, estimate, overlap
 
 
 def estimate_missing(run: ExportedRun) -> tuple[Overlap, Estimate | None]:
-    """How the run's selected papers were come by, and how many more there likely are; None where nothing tells."""
-    seen = overlap(run.record, {ranked.paper.key for ranked in run.selected})
-    return seen, estimate(seen)
+    """How the run's best papers were come by, and what share was found; None where nothing tells."""
+    best = overlap(run.record, {ranked.paper.key for ranked in run.papers[:BEST]})
+    return best, estimate(best)
 
 
 def told_of_missing(run: ExportedRun) -> str:
     """The same in a sentence, without a capital and a full stop; "" where the run notes no ways or selected nothing."""
-    return describe(*estimate_missing(run)) if run.record.ways and run.selected else ""
+    if not run.record.ways or not run.selected:
+        return ""
+    return describe(*estimate_missing(run), len(run.selected))
 
 
 def discovery(run: ExportedRun) -> list[tuple[int, int]]:

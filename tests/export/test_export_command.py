@@ -133,5 +133,5 @@ def test_the_report_of_a_run_tells_its_flow_its_curve_and_what_is_missing(
     assert "identified through search queries 4" in text
     assert "duplicates removed 2 distinct papers 6" in text
     assert "The curve ends at 6 selected of 6 papers found." in text
-    assert "more relevant papers were likely not found" in text
-    assert "more relevant papers were likely not found" in outcome.err
+    assert "of the relevant papers were likely found" in text
+    assert "of the relevant papers were likely found" in outcome.err

@@ -174,7 +174,7 @@ def test_what_is_likely_missing_is_told_as_the_exports_tell_it(server: str) -> N
 
     run = ended(server, ask(server)["id"])
     tree = requests.get(f"{server}/api/runs/{run['id']}/tree", timeout=10).json()
-    assert "likely not found" in run["missing"]
+    assert "were likely found" in run["missing"]
     assert run["missing"] == told_of_missing(of_tree(tree))
 
 
