@@ -382,7 +382,9 @@ class Crawl:
         return one.cited_title if self._settings.selector_title == "cited" else one.paper.title
 
     def _hang(self, layer: int, draft: Draft, branch: Branch, paper: Paper, score: float) -> None:
-        node = Node(paper, layer, f"{draft.word} {paper.source}".strip(), score)
+        node = Node(paper, layer, f"{draft.word} {paper.source}".strip(), float(score))
+        if reason := getattr(score, "reason", ""):
+            node.extra["reason"] = reason
         draft.parent.children.setdefault(branch.name, []).append(node)
         if layer and draft.said:
             draft.parent.extra["expand"] = "success"  # upstream's word

@@ -26,10 +26,10 @@ from pasa.events import (
     RunResult,
     RunStats,
 )
-from pasa.export.formats import export
+from pasa.export.formats import export, ranking_rows
 from pasa.export.run_view import of_result
 from pasa.result_tree import RankedPaper
-from pasa.results import describe_path, ranking_json, stats_json, tree_json
+from pasa.results import describe_path, stats_json, tree_json
 
 # Plain lines are written at most this often, so that a log stays readable.
 PLAIN_LINE_SECONDS = 5.0
@@ -191,10 +191,10 @@ def print_in_form(
 
     match form:
         case "json":
-            shown = {"query": result.query.text, "papers": ranking_json(result.papers), "run": stats_json(result.stats)}
-            print_json(shown, indent=2)
+            run = of_result(result, record)
+            print_json({"query": run.question, "papers": ranking_rows(run), "run": stats_json(result.stats)}, indent=2)
         case "jsonl":
-            for paper in ranking_json(result.papers):
+            for paper in ranking_rows(of_result(result, record)):
                 print_json({"query": result.query.text, **paper})
         case "tree":
             print_json(tree_json(result, record))

@@ -68,6 +68,7 @@ class RankedPaper:
     depth: int
     path: tuple[str, ...]  # query, title, section, title, section ... up to what led to this paper
     is_seed: bool = False
+    reason: str = ""  # why the Selector decided so, where it said
 
 
 def rank(root: Node, threshold: float) -> list[RankedPaper]:
@@ -92,7 +93,8 @@ def rank(root: Node, threshold: float) -> list[RankedPaper]:
             seen.add(key)
             selected = node.score > threshold
             place = len(ranked) + 1
-            ranked.append(RankedPaper(place, node.paper, node.score, selected, node.depth, path, node.is_seed))
+            reason = str(node.extra.get("reason") or "")
+            ranked.append(RankedPaper(place, node.paper, node.score, selected, node.depth, path, node.is_seed, reason))
     return ranked
 
 

@@ -89,6 +89,7 @@ def ranking_json(papers: Sequence[RankedPaper]) -> list[dict[str, Any]]:
             "is_seed": paper.is_seed,
             "depth": paper.depth,
             "path": list(paper.path),
+            **({"reason": paper.reason} if paper.reason else {}),
             "abstract": paper.paper.abstract,
         }
         for paper in papers

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from pasa.errors import ModelError, PasaError
-from pasa.models.base import SelectRequest
+from pasa.models.base import Score, SelectRequest
 from pasa.paper import Paper
 from pasa.prompts import PromptSet, select_request
 from pasa.waiting import give_up
@@ -60,7 +60,7 @@ class Selector:
             return ModelError(f"the selector gave {score} as a score")
         self.ever_answered = True
         self._on_score(paper, score)  # as the model gave it: a Score may say more than its number
-        return float(score)
+        return score if isinstance(score, Score) else float(score)
 
     def cancel(self) -> None:
         """Gives up the scores still under way."""

@@ -6,22 +6,24 @@ import csv
 from collections.abc import Sequence
 from io import StringIO
 
-from pasa.export.run_view import date_text, pdf_url
+from pasa.export.evidence import evidence
+from pasa.export.run_view import ExportedRun, date_text, pdf_url
 from pasa.export.tex_text import one_line
 from pasa.result_tree import RankedPaper
 from pasa.results import describe_path
 
 COLUMNS = (
     *("rank", "title", "authors", "date", "arxiv_id", "url", "pdf_url", "score", "selected", "is_seed", "depth"),
-    *("how_found", "described_by", "abstract"),
+    *("how_found", "evidence", "reason", "described_by", "abstract"),
 )
 # What a cell begins with that spreadsheets run: https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def to_csv(papers: Sequence[RankedPaper]) -> str:
+def to_csv(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     """A line a paper below the names of the columns; authors are parted by "; "."""
-    return table([COLUMNS, *(_row(ranked) for ranked in papers)])
+    told = evidence(run)
+    return table([COLUMNS, *(_row(ranked, told.get(ranked.paper.key, "")) for ranked in papers)])
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
@@ -39,7 +41,7 @@ def safe_cell(cell: object) -> object:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _row(ranked: RankedPaper) -> list[object]:
+def _row(ranked: RankedPaper, told: str) -> list[object]:
     paper = ranked.paper
     return [
         ranked.rank,
@@ -54,6 +56,8 @@ def _row(ranked: RankedPaper) -> list[object]:
         str(ranked.is_seed).lower(),
         ranked.depth,
         describe_path(ranked.path),
+        told,
+        ranked.reason,
         paper.source,
         paper.abstract,
     ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pasa.errors import ConfigError
 from pasa.export.bibtex import to_bibtex
 from pasa.export.csl_json import to_csl_json
 from pasa.export.csv_table import to_csv
+from pasa.export.evidence import evidence
 from pasa.export.html_page import to_html
 from pasa.export.markdown import to_markdown
 from pasa.export.methods import to_decisions, to_methods
@@ -42,19 +44,26 @@ _TOTALS = (
 def _to_json(run: ExportedRun, papers: Papers) -> str:
     """As `--format json` of run_paper_agent.py."""
     totals = {name: run.run[name] for name in _TOTALS if name in run.run}
-    shown = {"query": run.question, "papers": ranking_json(papers), "run": totals}
+    shown = {"query": run.question, "papers": ranking_rows(run, papers), "run": totals}
     return json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
 
 
+def ranking_rows(run: ExportedRun, papers: Papers | None = None) -> list[dict[str, Any]]:
+    """The papers, or else all of the run's, as plain data, each with what speaks for it."""
+    papers, told = run.papers if papers is None else papers, evidence(run)
+    rows = zip(papers, ranking_json(papers), strict=True)
+    return [{**row, "evidence": told.get(ranked.paper.key, "")} for ranked, row in rows]
+
+
 def _to_jsonl(run: ExportedRun, papers: Papers) -> str:
-    rows = [{"query": run.question, **row} for row in ranking_json(papers)]
+    rows = [{"query": run.question, **row} for row in ranking_rows(run, papers)]
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 _ALL = (
     ExportFormat("json", "JSON", ".json", "application/json", True, _to_json),
     ExportFormat("jsonl", "JSON lines", ".jsonl", "application/x-ndjson", True, _to_jsonl),
-    ExportFormat("csv", "CSV table", ".csv", "text/csv", True, lambda _, papers: to_csv(papers)),
+    ExportFormat("csv", "CSV table", ".csv", "text/csv", True, to_csv),
     ExportFormat("bibtex", "BibTeX", ".bib", "application/x-bibtex", False, lambda _, papers: to_bibtex(papers)),
     ExportFormat("ris", "RIS", ".ris", "application/x-research-info-systems", False, lambda _, papers: to_ris(papers)),
     ExportFormat(

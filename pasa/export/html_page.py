@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from pasa.evaluation.report_figures import FIGURE_STYLE, Axis, Line, LineChart, theme, to_element
+from pasa.export.evidence import evidence
 from pasa.export.html_assets import SCRIPT, STYLE
 from pasa.export.methods import flow_rows
 from pasa.export.missing import discovery, told_of_missing
@@ -46,7 +47,7 @@ def to_html(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     body = ET.SubElement(html, "body")
     _add_header(body, run)
     main = ET.SubElement(body, "main")
-    _add_papers(main, papers)
+    _add_papers(main, run, papers)
     _add_picture(main, run)
     _add_facts(main, run)
     ET.SubElement(body, "script").text = SCRIPT
@@ -87,16 +88,16 @@ def _add_header(body: ET.Element, run: ExportedRun) -> None:
 # -- the list ----------------------------------------------------------------------------------------------------------
 
 
-def _add_papers(main: ET.Element, papers: Sequence[RankedPaper]) -> None:
+def _add_papers(main: ET.Element, run: ExportedRun, papers: Sequence[RankedPaper]) -> None:
     section = _add(main, "section", id="papers")
     _add(section, "h2", "Papers")
     if not papers:
         _add(section, "p", "No paper was found.")
         return
     _add_filters(section, papers)
-    items = _add(section, "ol", id="list")
+    items, told = _add(section, "ol", id="list"), evidence(run)
     for ranked in papers:
-        _add_paper(items, ranked)
+        _add_paper(items, ranked, told.get(ranked.paper.key, ""))
 
 
 def _add_filters(section: ET.Element, papers: Sequence[RankedPaper]) -> None:
@@ -139,7 +140,7 @@ def way(ranked: RankedPaper) -> str:
     return "seed" if ranked.is_seed else "search" if len(ranked.path) <= 1 else "citation"
 
 
-def _add_paper(items: ET.Element, ranked: RankedPaper) -> None:
+def _add_paper(items: ET.Element, ranked: RankedPaper, told: str) -> None:
     paper = ranked.paper
     date = date_text(paper)
     facts = {"score": f"{ranked.score:.6f}", "date": date, "depth": str(ranked.depth), "way": way(ranked)}
@@ -158,6 +159,10 @@ def _add_paper(items: ET.Element, ranked: RankedPaper) -> None:
     facts_shown = [f"{ranked.score:.2f}", "selected" if ranked.selected else "not selected", date]
     score.tail = " " + " · ".join(filter(None, [*facts_shown, one_line(", ".join(paper.authors))]))
     _add(item, "p", f"Found by {one_line(describe_path(ranked.path))}" + _by(ranked), class_="way")
+    if told:
+        _add(item, "p", f"{told[0].upper()}{one_line(told[1:])}", class_="way")
+    if ranked.reason:
+        _add(item, "p", f"The Selector: {one_line(ranked.reason)}", class_="way")
     _add_links(item, ranked)
     if paper.abstract.strip():
         details = _add(item, "details")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pasa.export.evidence import evidence
 from pasa.export.run_view import ExportedRun, date_text, pdf_url
 from pasa.export.tex_text import one_line, readable
 from pasa.result_tree import RankedPaper
@@ -19,8 +20,9 @@ AUTHORS_SHOWN = 6
 def to_markdown(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     """The question, what was done for it, and the papers as a numbered list."""
     lines = [f"# {plain(run.question)}", "", _summary(run, papers), ""]
+    told = evidence(run)
     for place, ranked in enumerate(papers, 1):
-        lines += [*_item(place, ranked), ""]
+        lines += [*_item(place, ranked, told.get(ranked.paper.key, "")), ""]
     return "\n".join(lines)
 
 
@@ -39,13 +41,15 @@ def _summary(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     return found + (f"; these are {len(papers)} of them." if len(papers) != len(run.papers) else ".")
 
 
-def _item(place: int, ranked: RankedPaper) -> list[str]:
+def _item(place: int, ranked: RankedPaper, told: str) -> list[str]:
     paper = ranked.paper
     title = plain(readable(paper.title))
     head = f"**[{title}]({paper.url})**" if paper.url else f"**{title}**"
     authors = ", ".join(paper.authors[:AUTHORS_SHOWN]) + " et al." * (len(paper.authors) > AUTHORS_SHOWN)
     facts = " · ".join(filter(None, [plain(authors), date_text(paper), f"score {ranked.score:.2f}", _pdf(ranked)]))
-    return [f"{place}. {head}  ", f"   {facts}  ", f"   found by: {plain(describe_path(ranked.path))}"]
+    more = {"found by": describe_path(ranked.path), "speaks for it": told, "the Selector's reason": ranked.reason}
+    lines = [f"{name}: {plain(text)}" for name, text in more.items() if text]
+    return [f"{place}. {head}  ", *(f"   {line}  " for line in (facts, *lines[:-1])), f"   {lines[-1]}"]
 
 
 def _pdf(ranked: RankedPaper) -> str:

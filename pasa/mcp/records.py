@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pasa.events import RunStats
+from pasa.export.evidence import evidence
 from pasa.export.run_view import ExportedRun
 from pasa.paper import Paper, Reference, Section
 from pasa.result_tree import RankedPaper
@@ -42,6 +43,8 @@ class FoundPaper(PaperRecord):
     score: float  # in [0, 1]: how well it answers the question
     selected: bool  # whether it answers the question
     found_by: list[str]  # the search query, or the papers and sections that led from it to this paper
+    evidence: str  # what of the question it holds, how many papers read cite it, how many searches found it
+    reason: str | None  # why the Selector decided so, where it said
 
 
 @dataclass(frozen=True)
@@ -128,15 +131,22 @@ def listed(papers: Sequence[Paper]) -> list[PaperRecord]:
 
 def found_page(run_id: str, run: ExportedRun, notes: list[str], offset: int, limit: int) -> FoundPage:
     papers, next_offset = page(run.papers, offset, limit)
-    found = [_found(paper) for paper in papers]
+    told = evidence(run)
+    found = [_found(paper, told.get(paper.paper.key, "")) for paper in papers]
     return FoundPage(run_id, run.question, found, len(run.papers), len(run.selected), next_offset, notes)
 
 
-def _found(ranked: RankedPaper) -> FoundPaper:
+def _found(ranked: RankedPaper, told: str) -> FoundPaper:
     paper = paper_record(ranked.paper, _LIST_ABSTRACT)
     path = [cut(step, _NAME) for step in ranked.path]
     return FoundPaper(
-        **vars(paper), rank=ranked.rank, score=round(ranked.score, 4), selected=ranked.selected, found_by=path
+        **vars(paper),
+        rank=ranked.rank,
+        score=round(ranked.score, 4),
+        selected=ranked.selected,
+        found_by=path,
+        evidence=cut(told, _LIST_ABSTRACT),
+        reason=cut(ranked.reason, _LIST_ABSTRACT) or None,
     )
 
 

@@ -18,6 +18,8 @@ from pasa.events import (
     RunResult,
     SessionDone,
 )
+from pasa.export.evidence import evidence
+from pasa.export.run_view import of_result
 from pasa.paper import Paper
 from pasa.result_tree import CITED_BY, SEED_BRANCH, Node, RankedPaper, rank
 
@@ -35,7 +37,6 @@ class RunTeller:
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}  # title -> key, of every paper scored
         self._scored: dict[str, PaperScored] = {}  # key -> its event
-        self._reasons: dict[str, str] = {}  # key -> why the Selector chose as it did
         self._branches: set[tuple[str, str]] = set()  # (parent's key, name) told so far
         self._problems = 0
 
@@ -72,7 +73,7 @@ class RunTeller:
         kept = paper_json(event.paper, event.score, event.selected)
         reason = getattr(event.score, "reason", "")
         if reason:
-            kept["reason"] = self._reasons[kept["key"]] = reason
+            kept["reason"] = reason
         self._keys[event.paper.title] = kept["key"]
         self._scored[kept["key"]] = event
         told = {name: kept[name] for name in ("key", "title", "arxiv_id", "date", "score", "selected")}
@@ -99,11 +100,8 @@ class RunTeller:
         return told
 
     def _ranked(self, result: RunResult) -> list[Told]:
-        reasons = self._reasons
-        return [
-            ranked_json(one) | ({"reason": reasons[one.paper.key]} if one.paper.key in reasons else {})
-            for one in result.papers
-        ]
+        told = evidence(of_result(result, {}))
+        return [ranked_json(one) | {"evidence": told.get(one.paper.key, "")} for one in result.papers]
 
     def with_unfiled(self, result: RunResult, threshold: float) -> RunResult:
         """The result of a run that was ended early, with the papers that had a score but no place yet."""
@@ -112,6 +110,9 @@ class RunTeller:
         if not loose:
             return result
         nodes = [Node(one.paper, 0, f"Search {one.paper.source}".strip(), float(one.score)) for one in loose]
+        for one, node in zip(loose, nodes, strict=True):
+            if reason := getattr(one.score, "reason", ""):
+                node.extra["reason"] = reason
         result.root.children.setdefault(UNFILED_BRANCH, []).extend(nodes)
         return replace(result, papers=rank(result.root, threshold))
 
@@ -138,6 +139,7 @@ def ranked_json(paper: RankedPaper) -> Told:
         "rank": paper.rank,
         "depth": paper.depth,
         "path": list(paper.path),
+        **({"reason": paper.reason} if paper.reason else {}),
         "way": way_of(paper.path),
     }
 

@@ -39,7 +39,7 @@ CHROMIUM_FLAGS = (
 
 
 def test_csv_holds_every_paper_and_no_formula() -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(a_run().papers))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(a_run(), a_run().papers))))
     assert [row["title"] for row in rows] == [TITLES[0], TITLES[1 + 1], TITLES[1], TITLES[3]] or rows[1]["title"][
         0
     ] == "'"
@@ -56,7 +56,7 @@ def test_csv_holds_every_paper_and_no_formula() -> None:
 @example("＝1")
 @settings(max_examples=80)
 def test_no_cell_begins_a_formula_and_each_comes_back(text: str) -> None:
-    [_, row] = csv.reader(io.StringIO(to_csv(ranked(Paper(text)))))
+    [_, row] = csv.reader(io.StringIO(to_csv(a_run(), ranked(Paper(text)))))
     cell = row[COLUMNS.index("title")]
     assert not re.match(r"[\s=+\-@＝＋－＠]", cell)
     assert cell.removeprefix("'") == one_line(text).removeprefix("'")

@@ -263,6 +263,8 @@ def test_a_paper_shows_its_abstract_and_its_way_from_the_question(open_page: Cal
     page.get_by_label("Found by").select_option("citation")
     paper = page.locator("#results .paper").first
     paper.get_by_text("Abstract and path").click()
+    expect(paper.get_by_text("What speaks for it")).to_be_visible()
+    expect(paper.locator(".reason")).to_contain_text("holds “")
     steps = paper.locator(".path li").all_text_contents()
     assert steps[0].startswith("Your question: ")
     assert steps[1].startswith("Searched: ")

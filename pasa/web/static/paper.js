@@ -114,6 +114,9 @@ async function fill(body, paper, about) {
   }
   if (whole.abstract) abstract.replaceChildren(...marked(whole.abstract, about.words));
   else abstract.textContent = "No abstract is known.";
+  if (whole.evidence) {
+    reason.append(el("h4", { text: "What speaks for it" }), el("p", { class: "reason", text: whole.evidence }));
+  }
   if (whole.reason) {
     reason.append(el("h4", { text: "Why the Selector decided so" }), el("p", { class: "reason", text: whole.reason }));
   }
