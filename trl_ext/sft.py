@@ -167,6 +167,8 @@ def train(settings: SftSettings, command: str = "", tell: Callable[[str], None] 
     if is_first:
         write_json(Path(settings.output_dir) / RUN_FILE, run)
     last = last_checkpoint(Path(settings.output_dir))
+    if is_first and not last:
+        write_whole(Path(settings.output_dir) / EVALUATIONS_FILE, "")  # a finished run's would be taken for this one's
     start = f"{len(data.train[0].rows)} rows, {processes} process(es), {_describe(args, trainer)}"
     tell(f"{start}, from {last}" if last else start)
     outcome = trainer.train(resume_from_checkpoint=str(last) if last else None)

@@ -177,6 +177,8 @@ def test_a_selector_by_likelihood_is_trained_calibrated_and_loaded(tiny_model, s
     settings = settings_for(
         "selector", tiny_model, select_file, tmp_path / "out", objective="likelihood", lora_rank=2, best_metric="auc"
     )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "evaluations.jsonl").write_text("of a finished run that trained into this folder before\n")
     scores = train(settings, "the command")
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (tmp_path / "out" / config["base_model_name_or_path"]).resolve() == Path(tiny_model).resolve()

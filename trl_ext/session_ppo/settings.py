@@ -19,7 +19,7 @@ class PpoSettings:
 
     # returns and advantages
     gamma0: float = 1.0  # discount within a session, a token
-    gamma1: float = 0.1  # weight of the value of a newly found paper's expand session
+    gamma1: float = 0.1  # weight of the value of a newly found paper's expand session; 0 = none is computed
     lam: float = 1.0  # 1: Monte Carlo, A = R - V (the paper); below: GAE (upstream: .95)
     whiten: bool = False  # advantages to mean 0, variance 1 over all tokens of the step (upstream: true)
 

@@ -71,9 +71,11 @@ def ppo_step(
     batch = to_device(batch, device)
     # 1. what policy, reference and value say of the sessions as they were sampled
     before = evaluate(model, batch, settings.evaluation_batch)
-    # 2. the value of the expand session of each paper found
-    known = known_start_values(batch, before.values, len(starts))
-    found = start_values(model, starts, known, settings.evaluation_batch, processes)
+    # 2. the value of the expand session of each paper found; passes of its own, so only where it counts
+    found = before.values.new_zeros(len(starts))
+    if settings.gamma1:
+        known = known_start_values(batch, before.values, len(starts))
+        found = start_values(model, starts, known, settings.evaluation_batch, processes)
     # 3. returns and advantages
     targets = targets_of(batch, before, found, settings, state.kl_coefficient, processes)
     metrics = spread_metrics(batch, before, targets, found, processes)

@@ -167,6 +167,16 @@ def test_a_start_has_the_value_of_the_session_that_begins_in_it(tiny_model):
     torch.testing.assert_close(filled, computed, rtol=1e-4, atol=1e-5)
 
 
+def test_papers_found_are_not_valued_where_their_value_counts_nothing(tiny_model):
+    policy, calls = policy_of(tiny_model), []
+    policy.register_forward_pre_hook(lambda _, __, given: calls.append(given["parts"]), with_kwargs=True)
+    step = step_of(session([50]), starts=2)
+    for gamma1, passes in ((0.1, 1), (0.0, 0)):
+        calls.clear()
+        take(policy, step, gamma1=gamma1)
+        assert calls.count(("value",)) == passes
+
+
 def test_a_process_without_starts_passes_through_the_model_as_often_as_one_with(tiny_model):
     calls = []
 
