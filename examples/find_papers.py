@@ -2,12 +2,15 @@
 
 import sys
 
-from pasa import PaperAgent
+from pasa import PaperAgent, PasaError
 
 QUESTION = "which papers study dense retrieval for open-domain question answering?"
 
-with PaperAgent(on_note=print) as agent:  # takes what is there; at worst the demo library
-    result = agent.run(" ".join(sys.argv[1:]) or QUESTION)
+try:
+    with PaperAgent(on_note=print) as agent:  # takes what is there; at worst the demo library
+        result = agent.run(" ".join(sys.argv[1:]) or QUESTION)
+except PasaError as error:  # no question, no library, a model that cannot be loaded
+    sys.exit(f"error: {error}")
 
 for found in result.papers[:5]:
     print(found.rank, f"{found.score:.2f}", found.paper.title, found.paper.url, " > ".join(found.path), sep="  ")

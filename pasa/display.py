@@ -67,7 +67,7 @@ class Counters:
     def line(self) -> str:
         seconds = time.monotonic() - self.started
         return (
-            f"{self.layer} · {self.found} found · {self.scored} scored · {self.selected} selected · "
+            f"{self.layer} · {self.found} found · {self.scored} scored, {self.selected} selected so far · "
             f"{self.replies} crawler replies · {seconds:.0f} s"
         )
 

@@ -247,3 +247,12 @@ def test_every_example_runs(example: Path, tmp_path: Path, shared_cache: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") >= 3
+
+
+def test_an_example_that_is_asked_nothing_says_so_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "examples" / "find_papers.py", " "]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: ")

@@ -82,7 +82,9 @@ def test_the_live_line_shows_layer_found_scored_selected_calls_and_seconds() -> 
         for event in A_LAYER:
             live.hear(event)
         live._live.refresh()
-    assert "expand layer 1 (4 papers) · 3 found · 2 scored · 1 selected · 1 crawler replies · 0 s" in out.getvalue()
+    assert (
+        "expand layer 1 (4 papers) · 3 found · 2 scored, 1 selected so far · 1 crawler replies · 0 s" in out.getvalue()
+    )
 
 
 def test_plain_lines_come_at_each_layer_s_end_and_every_few_seconds() -> None:

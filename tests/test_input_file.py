@@ -358,8 +358,7 @@ def test_on_a_terminal_progress_is_one_line_drawn_anew(started: Any) -> None:
     assert process.returncode == 0
     assert TOOL in out.decode()
     assert "found · " in shown
-    assert "scored · " in shown
-    assert "selected · " in shown
+    assert "selected so far · " in shown
     assert "\x1b[2K" in shown  # the line is wiped
     assert "6 papers found, 6 selected" in shown
 

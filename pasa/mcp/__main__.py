@@ -20,7 +20,6 @@ import argparse
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pasa.api import PaperAgent
@@ -60,11 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_meanwhile(agent: PaperAgent) -> None:
-    """Opens the agent beside the client's first words, which do not wait long; failures are told at the first use."""
+    """Opens the agent beside the client's first words, which do not wait long; failures are told now and at use."""
 
     def open_it() -> None:
-        with suppress(PasaError):
+        try:
             agent.open()
+        except PasaError as error:
+            note(f"error: {error}")
 
     threading.Thread(target=open_it, name="open", daemon=True).start()
 

@@ -113,7 +113,7 @@ def test_a_client_that_starts_the_server_searches_with_progress(world_library: P
     assert heard
 
 
-def test_what_the_agent_cannot_open_is_told_at_the_first_use(tmp_path: Path, shared_cache: Path) -> None:
+def test_what_the_agent_cannot_open_is_told_at_once_and_at_the_first_use(tmp_path: Path, shared_cache: Path) -> None:
     environment = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(shared_cache)}
     program, *args = command(ROOT, tmp_path / "nowhere")
 
@@ -124,6 +124,12 @@ def test_what_the_agent_cannot_open_is_told_at_the_first_use(tmp_path: Path, sha
     answer = asyncio.run(ask())
     assert answer.is_error
     assert "nowhere" in answer.content[0].text
+    with subprocess.Popen(
+        [program, *args], env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as alone:  # nobody has asked it anything
+        assert alone.stderr is not None
+        assert "nowhere" in next(line for line in alone.stderr if line.startswith("error: "))
+        alone.kill()
 
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
