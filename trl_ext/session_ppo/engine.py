@@ -64,10 +64,9 @@ class Engine:
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.ppo.forward_batch
             plugin.deepspeed_config["gradient_accumulation_steps"] = 1
             plugin.deepspeed_config["gradient_clipping"] = run.run.max_grad_norm
-        # Weights in float32 and computing in bfloat16; DeepSpeed keeps a float32 copy of its own.
-        policy = load_session_policy(
-            run.policy, dtype if plugin is not None else torch.float32, attention, run.ppo.temperature
-        )
+        # Weights that learn in float32 and computing in bfloat16; DeepSpeed keeps a float32 copy of its own.
+        learning = dtype if plugin is not None else torch.float32
+        policy = load_session_policy(run.policy, learning, attention, run.ppo.temperature, frozen_dtype=dtype)
         self.weights = trained_weights(policy)
         optimizer = make_optimizer(policy, run)
         self.wrapped, self.optimizer = accelerator.prepare(policy, optimizer)

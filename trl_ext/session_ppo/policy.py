@@ -170,17 +170,22 @@ def value_head(hidden: int, layer: int) -> nn.Module:
 
 
 def load_session_policy(
-    settings: PolicySettings, dtype: torch.dtype = torch.float32, attention: str = "sdpa", temperature: float = 1.0
+    settings: PolicySettings,
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
+    temperature: float = 1.0,
+    frozen_dtype: torch.dtype | None = None,
 ) -> SessionPolicy:
     """The models that `settings` name, in training mode on the CPU, or spread where DeepSpeed is set up to load so.
 
-    Raises CheckpointError.
+    `frozen_dtype`: of the weights under an adapter, which do not learn (None = `dtype`); autocast would turn them into
+    it anew in every pass. Raises CheckpointError.
     """
     path = settings.model_name_or_path
     language_model: Any = _load(path, dtype, attention)
     reference = None
     if settings.lora_rank:
-        language_model = _with_adapter(language_model, settings)
+        language_model = _with_adapter(language_model.to(frozen_dtype or dtype), settings)
     else:
         reference = _load(path, dtype, attention)
     value_body = None

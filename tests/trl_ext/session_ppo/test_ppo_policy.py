@@ -47,6 +47,20 @@ def batch(seed=1, sessions=3, size=4):
     return batch_of(random_step(seed, sessions=sessions, size=size, vocabulary=300), decode, 0)
 
 
+def test_under_an_adapter_what_is_frozen_may_be_of_half_precision_and_what_learns_stays_whole(tiny_model):
+    settings = policy_settings({"model_name_or_path": tiny_model, "lora_rank": 2, "value_body": "copy"})
+    policy = load_session_policy(settings, frozen_dtype=torch.bfloat16)
+    learning = [*policy.policy_parameters(), *policy.value_parameters()]
+    assert {p.dtype for p in learning} == {torch.float32}
+    frozen = [p for p in policy.language_model.parameters() if not p.requires_grad]
+    assert {p.dtype for p in frozen} == {torch.bfloat16}
+    with torch.autocast("cpu", torch.bfloat16):
+        said = policy(**arguments_of(batch()), parts=EVERYTHING)
+    whole = load_session_policy(settings)(**arguments_of(batch()), parts=EVERYTHING)
+    for name in ("log_probs", "reference_log_probs"):
+        torch.testing.assert_close(said[name], whole[name], rtol=0.02, atol=0.02)
+
+
 def test_policy_and_reference_say_what_the_checkpoint_says(tiny_model, form):
     some = batch()
     said = policy_of(tiny_model, **form)(**arguments_of(some), parts=EVERYTHING)
