@@ -117,9 +117,12 @@ def describe(best: Overlap, estimated: Estimate | None, selected: int) -> str:
             else f"of the {best.found} best {'searches' if not best.by_search else 'citations'} led to none"
         )
     missing, few, many = map(_rounded, estimated.missing(selected))
+    more = (
+        f"about {missing} more may be missing ({few} to {many})" if missing != "0" else f"{many} at most may be missing"
+    )
     return (
         f"about {estimated.share:.0%} of the relevant papers were likely found (90% interval {estimated.low:.0%} to "
-        f"{estimated.high:.0%}); beside the {selected} selected about {missing} more may be missing ({few} to {many}): "
+        f"{estimated.high:.0%}); beside the {selected} selected {more}: "
         f"of the {best.found} best searches led to {best.by_search}, citations to {best.by_citation}, "
         f"both to {best.by_both}"
     )

@@ -80,6 +80,12 @@ def test_the_estimate_is_told_with_how_many_may_be_missing_beside_the_selected()
     )
 
 
+def test_what_rounds_to_none_missing_is_told_as_the_most_there_may_be() -> None:
+    assert "; beside the 1 selected 1 at most may be missing: of" in describe(
+        Overlap(10, 20, 9, 3, 2), Estimate(0.8, 0.5, 0.95), 1
+    )
+
+
 def test_where_nothing_can_be_told_it_says_why() -> None:
     for best, why in (
         (Overlap(3, 1, 3, 0, 0), "only 1 way led to papers, 5 are needed"),
