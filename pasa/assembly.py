@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from pasa.config import ModelSettings, Settings, load_settings, to_dict
 from pasa.errors import CheckpointError, ConfigError
 from pasa.library import Library
-from pasa.models.base import Generator, Scorer
+from pasa.models.base import Explainer, Generator, Scorer
 from pasa.reranking import Rerank
 from pasa.runtime import PaperAgent
 from pasa.tool_assembly import Choice, Tools, build_tools, cache_file, choose_engine, how_to_go_live
@@ -102,6 +102,8 @@ def assemble(
         generator, scorer = _models(settings, tools.library, tell)
         if settings.agent.ensemble_runs > 1 and generator.name == "rules":
             tell("  --ensemble_runs is for language models: rules are not sampled, each run is the same")
+        if settings.agent.reasons and not isinstance(scorer, Explainer):
+            raise ConfigError(f"--reasons: {scorer.name} cannot say why; name a language model with --selector_path")
         searched = tools.library if engine_choice.name in ("library", "demo") else None
         rerank = _rerank(settings.models, scorer, tools.library, searched)
         rerank = _read_again(settings, rerank, tools.library, tell)

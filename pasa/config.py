@@ -33,6 +33,7 @@ class AgentSettings:
     first_layer_expand_papers: int | None = None  # papers expanded in the first layer; None = all
     cited_by: int = 0  # papers citing it that are taken for each paper expanded; the paper and the public code: none
     select_threshold: float = 0.5  # a paper is selected above it
+    reasons: int = 0  # selected papers, the best first, of which the Selector is asked why; a reply of a sentence each
     threads_num: int = 20  # web calls under way at once
     undated: Literal["drop", "keep"] = "drop"  # papers without any date, when there is an end date
 
@@ -146,6 +147,7 @@ _MINIMUM = {
     "first_layer_expand_papers": 0,
     "cited_by": 0,
     "threads_num": 1,
+    "reasons": 0,
     "max_new_tokens": 1,
     "ensemble_runs": 1,
     "stop_when_saturated": 1,

@@ -21,8 +21,10 @@ from pasa.errors import ConfigError, ModelError, PasaError, ToolError
 from pasa.events import Event, PaperScored, Problem, RunDone, RunResult, RunStats
 from pasa.look_ups import LookUps
 from pasa.models.base import Generator, Scorer, SelectRequest
+from pasa.models.reasons import read_reason
 from pasa.paper import Paper
 from pasa.paper_queue import next_to_expand
+from pasa.prompts import select_request
 from pasa.query import Query, make_query
 from pasa.reranking import Rerank, rerank_nodes
 from pasa.result_tree import Node, rank, unite
@@ -195,7 +197,30 @@ class PaperAgent:
             stats.problems[reason] += items
         stats.seconds = budget.seconds
         result = await asyncio.get_running_loop().run_in_executor(self._ranking, self._result, shared, root)
+        if settings.reasons and stats.budget_reached in (None, "saturated"):
+            result = await self._with_reasons(shared, result)
+            stats.seconds = budget.seconds
         emit(RunDone(result))
+
+    async def _with_reasons(self, shared: Shared, result: RunResult) -> RunResult:
+        """The result with what the Selector says of its best selected papers; a reply that fails is counted."""
+        asked = [paper for paper in result.papers if paper.selected and not paper.reason][: shared.settings.reasons]
+        replies = await asyncio.gather(*(self._reason(shared, one.paper) for one in asked))
+        reasons = {one.paper.key: reason for one, reason in zip(asked, replies, strict=True) if reason}
+        for node in result.root.walk():
+            if node.paper.key in reasons:
+                node.extra["reason"] = reasons[node.paper.key]
+        return replace(result, papers=rank(result.root, shared.settings.select_threshold))
+
+    async def _reason(self, shared: Shared, paper: Paper) -> str:
+        request = select_request(shared.query.text, paper.title, paper.abstract, shared.settings.prompts)
+        try:
+            reply = await self._workers.explain(request)
+        except ModelError as error:
+            shared.look_ups.problem("selector: no reason", f"{paper.title}: {error}")
+            return ""
+        shared.stats.count_tokens(reply)
+        return read_reason(reply.text, reply.finish_reason == "stop")
 
     def _tool_failures(self) -> Counter[str]:
         """What engine and source failed at so far, by reason, where they count that; runs side by side share it."""

@@ -87,6 +87,9 @@ class RecordingWorkers(Workers):
     async def score(self, request: SelectRequest) -> float:
         return await self._note("score", codec.select_ask(request), self._asked.score(request), codec.from_score)
 
+    async def explain(self, request: SelectRequest) -> Reply:
+        return await self._note("reason", codec.select_ask(request), self._asked.explain(request), codec.from_reply)
+
     async def paper_by_id(self, arxiv_id: str) -> Paper | None:
         return await self._note("paper", arxiv_id, self._asked.paper_by_id(arxiv_id), codec.from_paper)
 
@@ -126,6 +129,9 @@ class ReplayedWorkers(Workers):
 
     async def score(self, request: SelectRequest) -> float:
         return self._given("score", codec.select_ask(request), codec.to_score)
+
+    async def explain(self, request: SelectRequest) -> Reply:
+        return self._given("reason", codec.select_ask(request), codec.to_reply)
 
     async def paper_by_id(self, arxiv_id: str) -> Paper | None:
         return self._given("paper", arxiv_id, codec.to_paper)

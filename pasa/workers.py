@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from pasa.batcher import Batcher, in_thread
-from pasa.models.base import CrawlRequest, Generator, Reply, Sampling, Scorer, SelectRequest, SideBySide
+from pasa.models.base import CrawlRequest, Explainer, Generator, Reply, Sampling, Scorer, SelectRequest, SideBySide
 from pasa.paper import Paper, Reference, Section
 from pasa.tools.base import CitationSource, PaperSource, SearchEngine, SearchHit
 
@@ -47,6 +47,9 @@ class Workers:
         self._executors = [self._pool, crawler_threads, selector_threads, look_ups]
         self._generate = _asking(generator, _generate_with(generator), crawler_threads)
         self._score: Batcher[SelectRequest, float] = _asking(scorer, scorer.score, selector_threads)
+        self._explain: Batcher[SelectRequest, Reply] | None = (
+            _asking(scorer, scorer.explain, selector_threads) if isinstance(scorer, Explainer) else None
+        )
         self._ids: Batcher[str, Paper | None] = Batcher(
             self._papers_by_id, look_ups, MAX_LOOK_UPS, look_ups_at_once, LINGER_SECONDS
         )
@@ -59,6 +62,10 @@ class Workers:
 
     async def score(self, request: SelectRequest) -> float:
         return await self._score.submit(request)
+
+    async def explain(self, request: SelectRequest) -> Reply:
+        """Why the paper answers; an empty reply of a Selector that cannot say."""
+        return await self._explain.submit(request) if self._explain else Reply("")
 
     async def paper_by_id(self, arxiv_id: str) -> Paper | None:
         return await self._ids.submit(arxiv_id)

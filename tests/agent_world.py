@@ -35,6 +35,7 @@ LATE, BEYOND = "Late News", "Beyond the Second Layer"
 
 # Title -> the Selector's score; above 0.5 is selected.
 SCORES = {TOOL: 0.9, SURVEY: 0.7, ZURICH: 0.8, BELIEF: 0.6, DEEP: 0.95, DULL: 0.99, LATE: 0.85, BEYOND: 0.4}
+SPEECHLESS = LATE  # of which no reason can be had
 SEARCHES = ("tools agents", "agents survey")
 GOLD = (TOOL, DEEP, BEYOND, "A Paper Nobody Has")  # of QUESTION: two are found and selected, one found, one not
 END_DATE = "2024-01-31"  # before LATE alone
@@ -110,6 +111,10 @@ class ModelServer(OpenAIServer):
             return Answer(chat_answer(render_actions("search", SEARCHES)))
         if kind == "expand":
             return Answer(chat_answer(render_actions("expand", ["Introduction", "Related Work"])))
+        if prompt_of(body).endswith("Reason:"):
+            return (
+                error_answer(400, "no words") if title == SPEECHLESS else Answer(completion_answer(f" {title} does."))
+            )
         return Answer(completion_answer("True", {"True": math.log(SCORES[title]), "False": math.log(0.001)}))
 
     @property

@@ -225,6 +225,18 @@ def test_json_on_stdout_is_one_document_with_the_ranking(ask: Any) -> None:
     assert deep["score"] == pytest.approx(SCORES[DEEP])
 
 
+def test_the_best_selected_papers_have_the_selector_s_reason(ask: Any) -> None:
+    outcome = ask("--format", "json", "--reasons", "3")
+    papers = json.loads(outcome.out)["papers"]
+    assert [paper["title"] for paper in papers[:3]] == [DEEP, TOOL, LATE]
+    assert [paper.get("reason") for paper in papers[:4]] == [f"{DEEP} does.", f"{TOOL} does.", None, None]
+    assert json.loads(outcome.out)["run"]["problems"]["selector: no reason"] == 1
+
+
+def test_a_selector_that_cannot_say_why_is_not_asked(cli: Any) -> None:
+    assert cli("agents?", "--engine", "demo", "--reasons", "1", "--quiet").is_error(2, "--reasons", "rules")
+
+
 def test_jsonl_on_stdout_is_a_paper_a_line(ask: Any) -> None:
     lines = [json.loads(line) for line in ask("--format", "jsonl").out.splitlines()]
     assert {line["title"] for line in lines} == FOUND

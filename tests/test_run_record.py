@@ -49,6 +49,7 @@ def replayed(cli: Any, tmp_path: Path) -> Any:
         ("--cited_by", 3),
         ("--max_model_calls", 6),
         ("--ensemble_runs", 2),
+        ("--reasons", 2),
     ],
     ids=lambda flags: " ".join(map(str, flags)) or "plain",
 )

@@ -114,6 +114,15 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Explainer(Protocol):
+    """A Scorer that can also say why (pasa/models/reasons.py)."""
+
+    def explain(self, requests: Sequence[SelectRequest]) -> list[Reply]:
+        """Why each paper answers its query, a reply a request, in order. Called as `score` is; ModelError."""
+        ...
+
+
+@runtime_checkable
 class SideBySide(Protocol):
     """A Generator or Scorer that does not gain by batches of ours: a server's, which forms its own.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
+from transformers import GenerationConfig
 
-from pasa.models.base import ModelUsage, Score, SelectRequest
+from pasa.models.base import ModelUsage, Reply, Score, SelectRequest
 from pasa.models.hf_batches import like_length_batches, pad_left, run_halving
 from pasa.models.hf_loading import Attention, Dtype, LoadedModel, decision_token_id, load_checkpoint
 from pasa.models.hf_packed import can_pack, pack_prompts, packed_logits, remember_prefix
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS, Truncation, chat_text, encode_prompts
+from pasa.models.reasons import REASON_TOKENS, reason_prompt
 
 # Tokens of one forward pass. On a CPU 768 to 1,536 were fastest (SmolLM2-135M, float32, 300 to 4,096 tried: larger
 # passes leave the caches); a GPU needs more to be busy, how many is not measured.
@@ -76,6 +79,41 @@ class HuggingFaceScorer:
         self.usage.requests += len(requests)
         self.usage.prompt_tokens += sum(map(len, prompts))
         return [Score(score, len(prompt)) for score, prompt in zip(scores, prompts, strict=True)]
+
+    def explain(self, requests: Sequence[SelectRequest]) -> list[Reply]:
+        """Why each paper answers its query: what the model writes behind the decision True, greedily. ModelError."""
+        asked = [replace(request, prompt=reason_prompt(request)) for request in requests]
+        prompts = self.encode(asked)
+        replies = [Reply("")] * len(prompts)
+        rows = max(1, self._tokens_per_pass // (max(map(len, prompts), default=0) + REASON_TOKENS))
+        for batch in like_length_batches([len(ids) for ids in prompts], rows):
+            for i, reply in zip(batch, run_halving(self._write, [prompts[i] for i in batch]), strict=True):
+                replies[i] = reply
+        self.usage.requests += len(requests)
+        self.usage.prompt_tokens += sum(reply.prompt_tokens for reply in replies)
+        self.usage.reply_tokens += sum(reply.reply_tokens for reply in replies)
+        return replies
+
+    def _write(self, prompts: Sequence[list[int]]) -> list[Reply]:
+        """What the model writes behind each prompt, from one padded batch."""
+        pad = int(self.tokenizer.pad_token_id or 0)
+        ids, mask, _ = pad_left(prompts, pad, self.model.device)
+        ends = {self.tokenizer.eos_token_id, getattr(self.model.generation_config, "eos_token_id", None)}
+        end_ids = sorted({int(i) for end in ends if end is not None for i in (end if isinstance(end, list) else [end])})
+        config = GenerationConfig(
+            do_sample=False, num_beams=1, max_new_tokens=REASON_TOKENS, pad_token_id=pad, eos_token_id=end_ids or None
+        )
+        with torch.inference_mode():
+            output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)  # type: ignore[operator]
+        replies = []
+        for prompt, row in zip(prompts, output[:, ids.shape[1] :].tolist(), strict=True):
+            end = next((i for i, token in enumerate(row) if token in end_ids), None)
+            text = str(self.tokenizer.decode(row[:end], skip_special_tokens=True))
+            tokens = len(row) if end is None else end + 1
+            replies.append(
+                Reply(text, "length" if end is None else "stop", prompt_tokens=len(prompt), reply_tokens=tokens)
+            )
+        return replies
 
     def encode(self, requests: Sequence[SelectRequest]) -> list[list[int]]:
         """The token ids that the model reads for each request."""

@@ -8,7 +8,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Unpack
 
 from openai.types import Completion
@@ -16,6 +16,7 @@ from openai.types.chat import ChatCompletion
 
 from pasa.models.base import CrawlRequest, ModelUsage, Reply, Sampling, Score, SelectRequest
 from pasa.models.openai_client import ApiServer, Connection, NotOffered
+from pasa.models.reasons import REASON_TOKENS, reason_prompt
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,10 @@ class OpenAIGenerator:
         )
 
 
-def _reply(answer: ChatCompletion, tokens: ModelUsage) -> Reply:
-    choice = answer.choices[0]
+def _reply(answer: Completion | ChatCompletion, tokens: ModelUsage) -> Reply:
     return Reply(
-        text=choice.message.content or "",
-        finish_reason="length" if choice.finish_reason == "length" else "stop",
+        text=_text(answer),
+        finish_reason="length" if answer.choices[0].finish_reason == "length" else "stop",
         prompt_tokens=tokens.prompt_tokens,
         reply_tokens=tokens.reply_tokens,
         dollars=tokens.dollars,
@@ -142,6 +142,20 @@ class OpenAIScorer:
             for i, score in zip(group, self._score([requests[i].prompt for i in group], as_chat), strict=True):
                 scores[i] = score
         return scores
+
+    def explain(self, requests: Sequence[SelectRequest]) -> list[Reply]:
+        """Why each paper answers its query, a reply a request, in order; where scores were had, there. ModelError."""
+
+        def ask(request: SelectRequest) -> Completion | ChatCompletion:
+            route = self._route_of.get(request.as_chat) or self._routes[0]
+            if request.as_chat or route.endpoint == "chat":
+                chat = replace(request, as_chat=True)
+                return self._server.chat(reason_prompt(chat), REASON_TOKENS, temperature=0.0)
+            return self._server.completion(reason_prompt(request), REASON_TOKENS, temperature=0.0)
+
+        answers = self._server.each(ask, requests)
+        self._server.count(answers)
+        return [_reply(answer, self._server.tokens(answer)) for answer in answers]
 
     def _score(self, prompts: list[str], as_chat: bool) -> list[float]:
         if not prompts:
