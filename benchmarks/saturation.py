@@ -78,6 +78,9 @@ def report_estimates(runs: Sequence[Asked]) -> Iterator[str]:
     if not told:
         return
     answers, found = _counts([one for one, _ in told])
+    if not found.any():
+        yield "No answer was found."
+        return
     share = np.array([estimated.share for _, estimated in told])
     alone = np.array([chapman_share(one.best) for one, _ in told])
     ranges = np.array([estimated.missing(int(y)) for (_, estimated), y in zip(told, found, strict=True)])
@@ -234,7 +237,7 @@ def main() -> int:
             all_runs += runs_here
             print("\n".join([f"### {folder.name}", "", *report_estimates(runs_here), ""]))
         print(report_fit(all_runs))
-        if args.figure:
+        if args.figure and any(one.golds and estimate(one.best) for one in all_runs):
             write_whole(args.figure, to_svg(chart(all_runs)))
     except PasaError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -144,7 +144,9 @@ def build_parser() -> argparse.ArgumentParser:
     crawl("--cited_by", type=int, metavar="N", help="papers citing it that are taken for each paper expanded (0)")
     crawl("--threads_num", type=int, metavar="N", help="web calls under way at once (20)")
     crawl("--select_threshold", type=float, metavar="X", help="a paper is selected above this score (0.5)")
-    crawl("--reasons", type=int, metavar="N", help="ask the selector why, of its N best selected papers (0)")
+    crawl(
+        "--reasons", type=int, metavar="N", help="ask the selector why, of its N best selected papers, a call each (0)"
+    )
     crawl("--temperature", type=float, metavar="X", help="of the crawler, 0 = greedy (0)")
     crawl("--top_p", type=float, metavar="X", help="of the crawler (1)")
     crawl("--sampling_seed", dest="seed", type=int, metavar="N", help="of the crawler's sampling (0)")

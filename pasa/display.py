@@ -26,6 +26,7 @@ from pasa.events import (
     RunResult,
     RunStats,
 )
+from pasa.export.evidence import evidence
 from pasa.export.formats import export, ranking_rows
 from pasa.export.run_view import of_result
 from pasa.result_tree import RankedPaper
@@ -217,15 +218,16 @@ def print_ranking(result: RunResult, top: int, stream: TextIO) -> None:
         return
     if not result.papers[0].selected:
         console.print("No paper was selected (score above the threshold); the best ones found:\n")
+    told = evidence(of_result(result, {}), result.papers[:top])
     for paper in result.papers[:top]:
         if not paper.selected and paper.rank > 1 and result.papers[paper.rank - 2].selected:
             console.print("\nNot selected, in order of score:", style="dim")
-        _print_paper(console, paper)
+        _print_paper(console, paper, told[paper.paper.key] if paper.selected else "")
     if len(result.papers) > top:
         console.print(f"\n... and {len(result.papers) - top} more; --top {len(result.papers)} lists all.", style="dim")
 
 
-def _print_paper(console: Console, paper: RankedPaper) -> None:
+def _print_paper(console: Console, paper: RankedPaper, told: str) -> None:
     head = Text.assemble(
         (f"{paper.rank:>3}  ", "dim"),
         (f"{paper.score:.2f}  ", "bold green" if paper.selected else "yellow"),
@@ -236,7 +238,9 @@ def _print_paper(console: Console, paper: RankedPaper) -> None:
     indent = " " * 20
     if paper.paper.url:
         console.print(Text(f"{indent}{paper.paper.url}", style="blue"))
-    console.print(Text(f"{indent}{printable(describe_path(paper.path))}", style="dim"))
+    for line in (describe_path(paper.path), told, paper.reason):
+        if line:
+            console.print(Text(f"{indent}{printable(line)}", style="dim"))
 
 
 def _why_nothing(stats: RunStats) -> str:

@@ -169,7 +169,9 @@ def made_otherwise(path: Path, settings: Settings, query: Query) -> bool:
     run = recorded_run(path)
     if "settings" not in run:
         return False
-    return bool(run["settings"] != to_dict(settings)["agent"] or run.get("seeds", []) != list(query.seeds))
+    now = to_dict(settings)["agent"]
+    before = {**to_dict(Settings())["agent"], **run["settings"]}  # a setting that came since was as it is by default
+    return bool(before != now or run.get("seeds", []) != list(query.seeds))
 
 
 def recorded_run(path: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from pasa.reranking import Rerank, rerank_nodes
 from pasa.result_tree import Node, rank, unite
 from pasa.selector import Selector
 from pasa.tools.base import CitationSource, PaperSource, SearchEngine
+from pasa.waiting import each_until
 from pasa.workers import Workers
 
 
@@ -191,21 +192,38 @@ class PaperAgent:
                     stats.problems["ensemble run: failed"] += 1
                     emit(Problem("ensemble run: failed", str(error)))
         finally:
-            budget.close()
             shared.cancel()
+            if not settings.reasons:
+                budget.close()
         for reason, items in (self._tool_failures() - failures_before).items():
             stats.problems[reason] += items
         stats.seconds = budget.seconds
         result = await asyncio.get_running_loop().run_in_executor(self._ranking, self._result, shared, root)
-        if settings.reasons and stats.budget_reached in (None, "saturated"):
-            result = await self._with_reasons(shared, result)
+        if settings.reasons:
+            try:
+                result = await self._with_reasons(shared, result)
+            finally:
+                budget.close()
             stats.seconds = budget.seconds
         emit(RunDone(result))
 
     async def _with_reasons(self, shared: Shared, result: RunResult) -> RunResult:
-        """The result with what the Selector says of its best selected papers; a reply that fails is counted."""
-        asked = [paper for paper in result.papers if paper.selected and not paper.reason][: shared.settings.reasons]
-        replies = await asyncio.gather(*(self._reason(shared, one.paper) for one in asked))
+        """The result with what the Selector says of its best selected papers.
+
+        A reply that fails is counted. Who ends the run meanwhile, or its time, gets the crawl, which is whole.
+        """
+        settings, stats, ended = shared.settings, shared.stats, shared.stats.budget_reached
+        if ended not in (None, "saturated"):
+            return result
+        left = settings.reasons
+        if settings.max_model_calls is not None:
+            left = min(left, settings.max_model_calls - stats.model_calls)
+        asked = [paper for paper in result.papers if paper.selected and not paper.reason][: max(0, left)]
+        stats.selector_calls += len(asked)
+        replies = await each_until(shared.budget.interrupted, [self._reason(shared, one.paper) for one in asked])
+        stats.budget_reached = ended
+        if late := replies.count(None):
+            stats.problems["stopped: no reason"] += late
         reasons = {one.paper.key: reason for one, reason in zip(asked, replies, strict=True) if reason}
         for node in result.root.walk():
             if node.paper.key in reasons:

@@ -28,7 +28,7 @@ NORMAL_90 = 1.645  # standard deviations either side of the mean that hold 90%
 class Calibration:
     """log-odds of the share found = constant + slope log(Chapman's share), and how far questions are off that.
 
-    Fitted by benchmarks/saturation.py to the answers of 382 questions of AutoScholarQuery's dev set (`rules`, 120k
+    Fitted by benchmarks/saturation.py to the answers of 335 questions of AutoScholarQuery's dev set (`rules`, 120k
     papers): which of them a run came by, selected or not. How well it does: docs/RESULTS.md.
     """
 
@@ -118,13 +118,12 @@ def describe(best: Overlap, estimated: Estimate | None, selected: int) -> str:
         )
     missing, few, many = map(_rounded, estimated.missing(selected))
     more = (
-        f"about {missing} more may be missing ({few} to {many})" if missing != "0" else f"{many} at most may be missing"
+        f"about {missing} more may be missing ({few} to {many})" if missing != "0" else f"up to {many} may be missing"
     )
     return (
         f"about {estimated.share:.0%} of the relevant papers were likely found (90% interval {estimated.low:.0%} to "
-        f"{estimated.high:.0%}); beside the {selected} selected {more}: "
-        f"of the {best.found} best searches led to {best.by_search}, citations to {best.by_citation}, "
-        f"both to {best.by_both}"
+        f"{estimated.high:.0%}); beside the {selected} selected {more}: of the {best.found} papers of the best scores, "
+        f"searches led to {best.by_search}, citations to {best.by_citation}, both to {best.by_both}"
     )
 
 

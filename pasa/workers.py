@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from pasa.batcher import Batcher, in_thread
+from pasa.errors import ModelError, PasaError
 from pasa.models.base import CrawlRequest, Explainer, Generator, Reply, Sampling, Scorer, SelectRequest, SideBySide
 from pasa.paper import Paper, Reference, Section
 from pasa.tools.base import CitationSource, PaperSource, SearchEngine, SearchHit
@@ -64,8 +65,11 @@ class Workers:
         return await self._score.submit(request)
 
     async def explain(self, request: SelectRequest) -> Reply:
-        """Why the paper answers; an empty reply of a Selector that cannot say."""
-        return await self._explain.submit(request) if self._explain else Reply("")
+        """Why the paper answers; an empty reply of a Selector that cannot say. Raises ModelError for any failure."""
+        try:
+            return await self._explain.submit(request) if self._explain else Reply("")
+        except PasaError as error:  # a key that is refused by now: what was found stands
+            raise ModelError(str(error)) from error
 
     async def paper_by_id(self, arxiv_id: str) -> Paper | None:
         return await self._ids.submit(arxiv_id)

@@ -1,6 +1,7 @@
 """What a run may spend: pasa/budget.py, and runs that reach it."""
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,9 @@ import pytest
 
 from pasa.budget import Budget
 from pasa.config import AgentSettings
+from pasa.errors import ConfigError
 from pasa.events import LayerStarted, RunStats
+from pasa.models.base import Reply
 from tests.world import World, run_facts
 
 QUESTION = "which papers?"
@@ -140,3 +143,75 @@ def test_stop_without_a_run_says_so_and_ends_no_later_one():
         assert agent.stop() is False
         assert agent.run(QUESTION).stats.budget_reached is None
         assert agent.stop() is False
+
+
+# -- reasons ----------------------------------------------------------------------------------------------------------
+
+
+def explaining(world, seconds=0.0):
+    """The world with a Selector that says why, each time after so long; what it was asked is returned."""
+    asked = []
+
+    def explain(requests):
+        asked.extend(request.title for request in requests)
+        time.sleep(seconds)
+        return [Reply(f"{request.title} answers.", prompt_tokens=5) for request in requests]
+
+    world.scorer.explain = explain
+    return asked
+
+
+def test_reasons_are_asked_of_the_best_and_count_as_calls():
+    plain = run(World(8))
+    world = World(8)
+    asked = explaining(world)
+    with world.agent(reasons=3) as agent:
+        result = agent.run(QUESTION)
+    best = [paper.paper.title for paper in result.papers if paper.selected][:3]
+    assert sorted(asked) == sorted(best)
+    assert [paper.reason for paper in result.papers[:4]] == [*(f"{title} answers." for title in best), ""]
+    assert result.stats.selector_calls == plain.stats.selector_calls + 3
+    assert result.stats.prompt_tokens == 15
+    limit = plain.stats.model_calls + 1
+    world = World(8)
+    asked = explaining(world)
+    with world.agent(reasons=3, max_model_calls=limit) as agent:
+        assert agent.run(QUESTION).stats.model_calls <= limit
+    assert len(asked) <= 1
+
+
+@pytest.mark.parametrize("how", ["stop", "seconds"])
+def test_a_run_that_is_ended_while_reasons_are_written_is_whole(how):
+    whole = run(World(8))
+    world = World(8)
+    asked = explaining(world, seconds=3.0)
+    with world.agent(reasons=3, **({"max_seconds": 1.0} if how == "seconds" else {})) as agent:
+        started = time.monotonic()
+
+        def watch():
+            while not asked:
+                time.sleep(0.01)
+            agent.stop()
+
+        watcher = threading.Thread(target=watch if how == "stop" else str)
+        watcher.start()
+        result = agent.run(QUESTION)
+        watcher.join()
+        assert time.monotonic() - started < 2.5
+    assert [paper.paper.key for paper in result.papers] == [paper.paper.key for paper in whole.papers]
+    assert result.stats.budget_reached is None
+    assert result.stats.problems["stopped: no reason"] == 3
+
+
+def test_a_reason_that_cannot_be_had_is_counted_and_the_run_stands():
+    world = World(8)
+    explaining(world)
+
+    def refused(requests):
+        raise ConfigError("the key is refused by now")
+
+    world.scorer.explain = refused
+    with world.agent(reasons=2) as agent:
+        result = agent.run(QUESTION)
+    assert result.papers
+    assert result.stats.problems["selector: no reason"] == 2

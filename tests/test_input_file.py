@@ -86,6 +86,15 @@ def test_results_of_other_settings_are_kept_and_told_of(run_file: Any, model_ser
     assert "under other settings" not in run_file("--search_papers", "3", "--overwrite").err
 
 
+def test_a_result_from_before_a_setting_came_is_not_of_other_settings(run_file: Any, tmp_path: Path) -> None:
+    run_file()
+    for path in (tmp_path / "D").glob("[0-9]*.json"):
+        tree = json.loads(path.read_text())
+        del tree["extra"]["run"]["settings"]["reasons"]
+        path.write_text(json.dumps(tree, indent=2))
+    assert "under other settings" not in run_file().err
+
+
 def test_a_cut_off_result_is_run_again(run_file: Any, model_server: ModelServer, tmp_path: Path) -> None:
     run_file()
     path = tmp_path / "D" / "2.json"

@@ -22,7 +22,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 def to_csv(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     """A line a paper below the names of the columns; authors are parted by "; "."""
-    told = evidence(run)
+    told = evidence(run, papers)
     return table([COLUMNS, *(_row(ranked, told.get(ranked.paper.key, "")) for ranked in papers)])
 
 

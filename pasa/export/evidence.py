@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pasa.export.run_view import ExportedRun
 from pasa.models.abbreviations import spelled_out
 from pasa.models.text import stems, subject_phrases
 from pasa.paper import Paper
+from pasa.result_tree import RankedPaper
 
 _MANY_PHRASES = 6  # of a question; a longer one's first are told
 
 
-def evidence(run: ExportedRun) -> Mapping[str, str]:
-    """Paper's key -> what of the question it holds, how many papers of the crawl cite it, how many searches found it.
+def evidence(run: ExportedRun, papers: Sequence[RankedPaper] | None = None) -> Mapping[str, str]:
+    """Of these papers, or all of the run: key -> what of the question it holds, and how often it was come by.
 
     "holds “upper confidence bound”, “reinforcement learning”; cited by 3 of 14 papers read; found by 2 of 5 searches";
     "" where none of it is so. What a paper cites is counted where the run notes its ways.
     """
-    phrases = subject_phrases(spelled_out(run.question))
+    phrases = [[(word, tuple(stems(word))) for word in phrase] for phrase in subject_phrases(spelled_out(run.question))]
     searched, cited = _times_found(run)
     told = {}
-    for ranked in run.papers:
+    for ranked in run.papers if papers is None else papers:
         held = _held(phrases, ranked.paper)
         parts = [f"holds {', '.join(f'“{words}”' for words in held[:_MANY_PHRASES])}"] if held else []
         key = ranked.paper.key
@@ -64,16 +65,20 @@ def _times_found(run: ExportedRun) -> tuple[_Times, _Times]:
     return searched, cited
 
 
-def _held(phrases: list[list[str]], paper: Paper) -> list[str]:
-    """The runs of the question's words that the paper's title or abstract holds, as asked."""
-    words = set(stems(f"{paper.title} {paper.abstract}"))
+def _held(phrases: Sequence[Sequence[tuple[str, tuple[str, ...]]]], paper: Paper) -> list[str]:
+    """The longest runs of the question's words (each with its stems) that stand in the paper in that order."""
+    text = f" {' '.join(stems(f'{paper.title} | {paper.abstract}'))} "
     held: list[str] = []
     for phrase in phrases:
-        run: list[str] = []
-        for word in [*phrase, ""]:
-            if word and words.issuperset(stems(word)):
-                run.append(word)
-            elif run:
-                held.append(" ".join(run))
-                run = []
+        at = 0
+        while at < len(phrase):
+            end = at
+            while end < len(phrase) and f" {' '.join(_stems(phrase[at : end + 1]))} " in text and phrase[end][1]:
+                end += 1
+            held += [" ".join(word for word, _ in phrase[at:end])] if end > at else []
+            at = max(end, at + 1)
     return list(dict.fromkeys(held))
+
+
+def _stems(words: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
+    return [stem for _, of_word in words for stem in of_word]

@@ -50,7 +50,7 @@ def _to_json(run: ExportedRun, papers: Papers) -> str:
 
 def ranking_rows(run: ExportedRun, papers: Papers | None = None) -> list[dict[str, Any]]:
     """The papers, or else all of the run's, as plain data, each with what speaks for it."""
-    papers, told = run.papers if papers is None else papers, evidence(run)
+    papers, told = run.papers if papers is None else papers, evidence(run, papers)
     rows = zip(papers, ranking_json(papers), strict=True)
     return [{**row, "evidence": told.get(ranked.paper.key, "")} for ranked, row in rows]
 

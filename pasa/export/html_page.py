@@ -95,7 +95,7 @@ def _add_papers(main: ET.Element, run: ExportedRun, papers: Sequence[RankedPaper
         _add(section, "p", "No paper was found.")
         return
     _add_filters(section, papers)
-    items, told = _add(section, "ol", id="list"), evidence(run)
+    items, told = _add(section, "ol", id="list"), evidence(run, papers)
     for ranked in papers:
         _add_paper(items, ranked, told.get(ranked.paper.key, ""))
 

@@ -20,7 +20,7 @@ AUTHORS_SHOWN = 6
 def to_markdown(run: ExportedRun, papers: Sequence[RankedPaper]) -> str:
     """The question, what was done for it, and the papers as a numbered list."""
     lines = [f"# {plain(run.question)}", "", _summary(run, papers), ""]
-    told = evidence(run)
+    told = evidence(run, papers)
     for place, ranked in enumerate(papers, 1):
         lines += [*_item(place, ranked, told.get(ranked.paper.key, "")), ""]
     return "\n".join(lines)

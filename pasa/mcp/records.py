@@ -131,7 +131,7 @@ def listed(papers: Sequence[Paper]) -> list[PaperRecord]:
 
 def found_page(run_id: str, run: ExportedRun, notes: list[str], offset: int, limit: int) -> FoundPage:
     papers, next_offset = page(run.papers, offset, limit)
-    told = evidence(run)
+    told = evidence(run, papers)
     found = [_found(paper, told.get(paper.paper.key, "")) for paper in papers]
     return FoundPage(run_id, run.question, found, len(run.papers), len(run.selected), next_offset, notes)
 

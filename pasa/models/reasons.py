@@ -15,7 +15,7 @@ AFTER_DECISION = "True\nReason:"  # stands behind the raw prompt; the model goes
 CHAT_QUESTION = (
     "True.\n\nNow say in one sentence, for whoever asked, what in this paper answers the question. Write nothing else."
 )
-_LABEL = re.compile(r"^\s*(?:true|false)?[\s.:]*(?:reason(?:ing)?)?\s*:?\s*", re.IGNORECASE)
+_LABEL = re.compile(r"(?:(?:true|false)\b[\s.:]*)?(?:reason(?:ing)?\s*:\s*)?", re.IGNORECASE)
 _WHOLE_SENTENCES = re.compile(r"^(.*[.!?])(?:\s|$)")
 
 
@@ -26,6 +26,8 @@ def reason_prompt(request: SelectRequest) -> str:
 
 def read_reason(text: str, is_whole: bool = True) -> str:
     """The reason in a reply, on one line; one that was cut off (`is_whole` False) ends with its last whole sentence."""
-    reason = " ".join(_LABEL.sub("", text.split("\n\n")[0], count=1).split())
+    said = text.strip()
+    said = said[_LABEL.match(said).end() :]  # type: ignore[union-attr]  # matches nothing, too
+    reason = " ".join(said.split("\n\n")[0].split())
     cut = None if is_whole else _WHOLE_SENTENCES.match(reason)
     return cut[1] if cut else reason + "…" * (not is_whole and bool(reason))

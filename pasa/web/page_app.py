@@ -292,8 +292,8 @@ class _PageServer:
         view = of_tree(self._tree(run))
         wanted = set(keys or ())
         chosen = tuple(paper for paper in view.papers if paper.paper.key in wanted) if keys is not None else None
-        if wanted and not chosen:
-            raise ConfigError("none of the keys is that of a paper of this run")
+        if keys is not None and not chosen:
+            raise ConfigError("keys names no paper of this run")
         text = export(view, name, chosen)
         return ("\ufeff" * (name == "csv")) + text, FORMATS[name].suffix, FORMATS[name].media_type
 

@@ -193,5 +193,5 @@ def _node(paper: Mapping[str, Any]) -> Told:
         "sections": "",
         "source": "",
         "select_score": paper.get("score", 0.0),
-        "extra": {},
+        "extra": {"reason": paper["reason"]} if paper.get("reason") else {},
     }

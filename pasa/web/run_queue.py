@@ -244,7 +244,8 @@ class RunQueue:
             async for event in events:
                 if isinstance(event, RunDone) and event.result.stats.budget_reached in _ENDED_EARLY:
                     event = RunDone(teller.with_unfiled(event.result, settings.select_threshold))
-                told, papers = teller.tell(event)
+                is_last = isinstance(event, RunDone)  # and takes as long as many others: others' streams go on
+                told, papers = await asyncio.to_thread(teller.tell, event) if is_last else teller.tell(event)
                 live.unwritten.update((paper["key"], paper) for paper in papers)
                 for one in told:
                     live.tell(one)
@@ -293,7 +294,7 @@ _TOLD_OF_RECORD = ("engine", "source", "retrieval", "crawler", "selector", "rera
 class _Outcome:
     """What is kept of a run's end beside its papers."""
 
-    shown: dict[str, Any]  # totals, how it was made, and how many papers are likely missing, in words
+    shown: dict[str, Any]  # totals, how it was made, and what share of the papers was likely found, in words
     tree: bytes  # the result tree, as tree_json has it, compressed
 
 

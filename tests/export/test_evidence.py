@@ -39,3 +39,16 @@ def test_citing_papers_count_once_and_searches_each() -> None:
     assert told[ONE.key].endswith("; cited by 2 of 2 papers read; found by 2 of 2 searches")
     assert told[OTHER.key] == "cited by 1 of 2 papers read; found by 1 of 2 searches"
     assert told[NOTHING.key] == ""
+
+
+def test_words_apart_are_no_phrase_and_broken_text_is_in_no_paper() -> None:
+    paper = Paper("Learning about search", abstract="Deep seas, images. Networks that learn.", arxiv_id="2001.00004")
+    root = Node(Paper("q"), children={"q": [Node(paper, 0, "Search", 0.9)]})
+
+    def told(question: str) -> str:
+        return evidence(ExportedRun(question, tuple(rank(root, 0.5)), root, {}))[paper.key]
+
+    assert told("deep learning networks") == "holds “deep”, “learning”, “networks”"
+    assert told("learn searches") == "holds “learn”, “searches”"
+    assert told("x" * 60) == ""
+    assert evidence(ExportedRun("learning", tuple(rank(root, 0.5)), root, {}), []) == {}

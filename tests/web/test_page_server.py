@@ -476,7 +476,11 @@ def test_the_papers_that_were_ticked_are_exported(server: str) -> None:
     )
     titles = re.findall(r"^TI  - (.*?)\r?$", answer.text, re.MULTILINE)
     assert titles == [p["title"] for p in chosen]
-    for wrong, says in (({"format": "exe"}, "exe"), ({"format": "ris", "keys": ["of no paper"]}, "none of the keys")):
+    for wrong, says in (
+        ({"format": "exe"}, "exe"),
+        ({"format": "ris", "keys": ["of none"]}, "no paper"),
+        ({"format": "ris", "keys": []}, "no paper"),
+    ):
         refused = requests.post(f"{server}/api/runs/{run['id']}/export", json=wrong, timeout=10)
         assert (refused.status_code, says in refused.json()["error"]) == (400, True)
 

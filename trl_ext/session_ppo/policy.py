@@ -185,7 +185,9 @@ def load_session_policy(
     language_model: Any = _load(path, dtype, attention)
     reference = None
     if settings.lora_rank:
-        language_model = _with_adapter(language_model.to(frozen_dtype or dtype), settings)
+        for weights in language_model.parameters():  # buffers stay: rotary frequencies are positions
+            weights.data = weights.data.to(frozen_dtype or dtype)
+        language_model = _with_adapter(language_model, settings)
     else:
         reference = _load(path, dtype, attention)
     value_body = None

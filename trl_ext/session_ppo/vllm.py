@@ -78,18 +78,22 @@ class VllmWriter:
 
 
 def merged_weights(language_model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name -> weights as the model without adapter has them, the adapter's share added in for the time being."""
+    """Name -> weights as the model without adapter has them, the adapter's share added in.
+
+    The model's own stay as they are to the last bit: adding to half precision and taking away again would not give
+    them back.
+    """
     if not hasattr(language_model, "merge_adapter"):
         yield from ((name, p.data) for name, p in language_model.named_parameters())
         return
-    language_model.merge_adapter()
-    try:
-        base = language_model.get_base_model()
-        for name, parameter in base.named_parameters():
-            if "lora_" not in name:
-                yield name.replace(_LORA, ""), parameter.data
-    finally:
-        language_model.unmerge_adapter()
+    before = {name: p.data for name, p in language_model.get_base_model().named_parameters() if "lora_" not in name}
+    base = language_model.get_base_model()
+    adapted = {f"{name}.base_layer.weight": layer for name, layer in base.named_modules() if hasattr(layer, "lora_A")}
+    for name, weights in before.items():
+        if name in adapted:
+            share = sum(adapted[name].get_delta_weight(adapter) for adapter in adapted[name].active_adapters)
+            weights = (weights.float() + share).to(weights.dtype)
+        yield name.replace(_LORA, ""), weights
 
 
 def connect(url: str, group_port: int, local: PolicyGenerator, sends: bool) -> VllmWriter:

@@ -54,6 +54,9 @@ def test_under_an_adapter_what_is_frozen_may_be_of_half_precision_and_what_learn
     assert {p.dtype for p in learning} == {torch.float32}
     frozen = [p for p in policy.language_model.parameters() if not p.requires_grad]
     assert {p.dtype for p in frozen} == {torch.bfloat16}
+    buffers = {name: b.dtype for name, b in policy.language_model.named_buffers() if b.is_floating_point()}
+    assert any("inv_freq" in name for name in buffers)
+    assert set(buffers.values()) == {torch.float32}
     with torch.autocast("cpu", torch.bfloat16):
         said = policy(**arguments_of(batch()), parts=EVERYTHING)
     whole = load_session_policy(settings)(**arguments_of(batch()), parts=EVERYTHING)

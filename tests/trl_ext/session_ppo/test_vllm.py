@@ -53,6 +53,22 @@ def test_a_server_that_answers_too_little_is_a_model_that_failed(local):
         VllmWriter(Server([]), local, True).generate([search_request("Which?")], Sampling())
 
 
+def test_sending_leaves_the_weights_under_an_adapter_as_they_are(toy, local):
+    policy = load_session_policy(PolicySettings(str(toy.model), lora_rank=2), frozen_dtype=torch.bfloat16)
+    language_model = policy.language_model
+    with torch.no_grad():
+        for parameter in policy.policy_parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    before = {name: p.detach().clone() for name, p in language_model.named_parameters()}
+    server = Server([])
+    VllmWriter(server, local, sends=True).update(language_model)
+    assert all(torch.equal(p, before[name]) for name, p in language_model.named_parameters())
+    language_model.merge_adapter()  # PEFT's own sums
+    for name, p in language_model.get_base_model().named_parameters():
+        if "lora_" not in name:
+            torch.testing.assert_close(server.weights[name.replace("base_layer.", "")], p, rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("lora_rank", [0, 2])
 def test_the_servers_weights_follow_the_policy(toy, local, lora_rank):
     policy = load_session_policy(PolicySettings(str(toy.model), lora_rank=lora_rank))
