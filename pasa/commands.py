@@ -58,6 +58,7 @@ COMMANDS = (
     Command(("data", "judge"), "scripts/judge_pairs.py", "have a panel of judges vote on pairs"),
     Command(("train", "sft"), "scripts/train_sft.py", "fine-tune a Crawler or Selector"),
     Command(("train", "ppo"), "scripts/train_ppo.py", "train a Crawler by reinforcement (session-level PPO)"),
+    Command(("train", "curves"), "scripts/plot_ppo.py", "draw the curves of PPO runs"),
     Command(("train", "embedder"), "scripts/train_embedder.py", "train the encoder of rules and of dense search"),
     Command(("train", "ranker"), "scripts/train_ranker.py", "train the final ranking of rules"),
     Command(("completion",), "pasa.completion", "print what completes these commands in bash, zsh or fish"),
