@@ -52,6 +52,7 @@ class ParsedReply:
     actions: tuple[Action, ...]
     stop: StopReason
     problems: Counter[str] = field(default_factory=Counter)  # kind of malformation -> how often
+    dropped: tuple[Action, ...] = ()  # written, and not carried out: repeated, too many, of no such section or kind
 
     @property
     def moves(self) -> tuple[Action, ...]:
@@ -131,6 +132,7 @@ def read_reply(
     found, problems = parse_actions(text, argument_end)
     sections = _SectionNames(section_names, exact_sections)
     kept: list[Action] = []
+    dropped: list[Action] = []
     seen: set[str] = set()
     stop: StopReason | None = None
     for action in found:
@@ -143,6 +145,7 @@ def read_reply(
             continue
         if action.kind != kind:
             problems["wrong_kind"] += 1
+            dropped.append(action)
             continue
         argument = sections.find(action.argument) if kind == "expand" else action.argument
         if argument is None:
@@ -155,11 +158,13 @@ def read_reply(
         else:
             seen.add(argument)
             kept.append(Action(kind, argument, action.start, action.end))
+            continue
+        dropped.append(action)
     if stop is None:
         stop = _reason_without_stop(bool(seen), finish_reason)
     if not seen and stop is not StopReason.STOPPED:
         problems["no_action"] += 1
-    return ParsedReply(tuple(kept), stop, +problems)
+    return ParsedReply(tuple(kept), stop, +problems, tuple(dropped))
 
 
 def _reason_without_stop(any_action: bool, finish_reason: str) -> StopReason:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from pasa.models.hf_likelihood import LIKELIHOOD, SELECTOR_FILE, Calibration, selector_record
-from pasa.models.hf_loading import ADAPTER_FILE
 from pasa.results import write_json
+from trl_ext.adapter_folders import name_base_from
 from trl_ext.sft_settings import SftSettings
-
-_BASE = "base_model_name_or_path"
 
 
 def finish_folder(
@@ -31,14 +27,4 @@ def finish_folder(
         write_json(
             folder / SELECTOR_FILE, selector_record(Calibration(scores.get("slope", 1.0), scores.get("offset", 0.0)))
         )
-    adapter = folder / ADAPTER_FILE
-    if adapter.is_file():
-        config = json.loads(adapter.read_text(encoding="utf-8"))
-        write_json(adapter, {**config, _BASE: base_seen_from(folder, str(config[_BASE]))})
-
-
-def base_seen_from(folder: Path, base: str) -> str:
-    """The path of a base that is a folder on this machine, relative to `folder`; any other base as it is named."""
-    if not Path(base).is_dir():
-        return base
-    return Path(os.path.relpath(Path(base).resolve(), folder.resolve())).as_posix()
+    name_base_from(folder)

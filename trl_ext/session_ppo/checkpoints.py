@@ -16,10 +16,12 @@ from typing import Any
 import torch
 
 from pasa.errors import CheckpointError, ConfigError
-from pasa.models.hf_loading import first_line
+from pasa.models.hf_loading import ADAPTER_FILE, first_line, resolve_checkpoint
 from pasa.results import write_json
+from trl_ext.adapter_folders import name_base_from
 from trl_ext.session_ppo.engine import Engine
 from trl_ext.session_ppo.run_settings import STATE_SLOTS
+from trl_ext.session_ppo.stacked_adapters import stack_adapters
 
 STATE_FILE = "state.json"
 _WEIGHTS_FILE = "weights.pt"
@@ -129,13 +131,22 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def save_policy(engine: Engine, folder: Path) -> None:
-    """Writes the policy alone, as transformers or (LoRA) PEFT loads it. Every process must call it."""
+    """Writes the policy alone, as transformers or (LoRA) PEFT loads it. Every process must call it.
+
+    A LoRA that began with a LoRA checkpoint is written together with it, as one over its base; a base that is a folder
+    is named as seen from the folder. Raises CheckpointError.
+    """
     accelerator = engine.accelerator
     model = engine.policy.language_model
     weights = _whole_weights(engine)
     if accelerator.is_main_process:
         model.save_pretrained(str(folder), state_dict=weights)
         engine.tokenizer.save_pretrained(str(folder))
+        start = Path(resolve_checkpoint(engine.run.policy.model_name_or_path))
+        if (folder / ADAPTER_FILE).is_file():
+            if (start / ADAPTER_FILE).is_file():
+                stack_adapters(start, folder)
+            name_base_from(folder)
     accelerator.wait_for_everyone()
 
 

@@ -68,14 +68,15 @@ def session_counts(step: StepSessions) -> dict[str, float]:
     counts = dict.fromkeys([*_COUNTS, *(f"stop_{reason.value}" for reason in StopReason)], 0.0)
     counts["missing_sessions"] = step.size - len(step.sessions)
     for session in step.sessions:
-        moves = [action for action in session.actions if action.kind != "stop"]
+        moves = [action for action in session.actions if action.kind != "stop" and action.is_carried_out]
         counts["sessions"] += 1
         counts["search_sessions"] += session.kind == "search"
         counts["reply_tokens"] += len(session.reply_ids)
         counts["actions"] += len(moves)
         counts["problems"] += sum(n for kind, n in session.problems.items() if kind not in _NOT_AN_ACTION)
         counts["reward"] += sum(action.reward for action in session.actions)
-        for name in ("found", "new", "matched", "cost"):
+        counts["cost"] += sum(action.cost for action in session.actions if action.kind != "stop")
+        for name in ("found", "new", "matched"):
             counts[name] += sum(getattr(action, name) for action in moves)
         counts[f"stop_{session.stop.value}"] += 1
     return counts

@@ -32,6 +32,7 @@ class ActionReward:
     new: int = 0  # ... that entered the queue because of it
     matched: int = 0  # ... of the new, those that are an answer or that the Selector selects
     cost: float = 0.0
+    is_carried_out: bool = True  # False: it repeats another, or is one too many; costs and leads to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class SessionRecord:
     prompt_ids: tuple[int, ...]
     reply_ids: tuple[int, ...]  # as sampled, with the end token where one was
     reply: str  # what the actions' spans count in: reply_ids without special tokens
-    actions: tuple[ActionReward, ...]  # that were carried out, in order; a stop included
+    actions: tuple[ActionReward, ...]  # as written, in order; a stop included
     stop: StopReason
     start: int | None = None  # expand: its place in StepSessions.starts, whose value need not be computed again
     problems: Counter[str] = field(default_factory=Counter)  # ParsedReply.problems

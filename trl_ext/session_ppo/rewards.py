@@ -95,6 +95,7 @@ class Earned:
     """What one action of a session led to and what it is worth."""
 
     action: Action
+    is_carried_out: bool  # False: written, and dropped
     found: int  # distinct papers it led to, met before or not
     new: tuple[Paper, ...]  # those that entered the queue because of it
     matched: int  # of the new
@@ -107,17 +108,24 @@ def earned(
 ) -> tuple[Earned, ...]:
     """What each action of the session earned, in order, a stop included.
 
+    One that was written and not carried out, as it repeats another or is one too many, leads to nothing and costs what
+    it would have cost: a policy that is not charged for it learns to go on writing.
+
     `scores`: by the papers' keys; a paper matches above `threshold`. What is new follows from the defined order of the
     crawl (pasa/crawl.py): layer by layer, sessions as their papers were chosen, actions as written, papers as found.
     """
     outcomes: dict[int, ActionOutcome] = {outcome.action.start: outcome for outcome in session.outcomes}
+    written = [(action, True) for action in session.parsed.actions]
+    written += [(action, False) for action in session.parsed.dropped]
     return tuple(
-        _earned(action, outcomes.get(action.start), scores, settings, threshold) for action in session.parsed.actions
+        _earned(action, is_carried_out, outcomes.get(action.start), scores, settings, threshold)
+        for action, is_carried_out in sorted(written, key=lambda one: one[0].start)
     )
 
 
 def _earned(
     action: Action,
+    is_carried_out: bool,
     outcome: ActionOutcome | None,
     scores: Mapping[str, float],
     settings: RewardSettings,
@@ -126,4 +134,12 @@ def _earned(
     cost = {"search": settings.search_cost, "expand": settings.expand_cost, "stop": settings.stop_cost}[action.kind]
     new = outcome.new if outcome else ()
     matched = sum(scores.get(paper.key, 0.0) > threshold for paper in new)
-    return Earned(action, len(outcome.found) if outcome else 0, new, matched, cost, settings.alpha * matched - cost)
+    return Earned(
+        action,
+        is_carried_out,
+        len(outcome.found) if outcome else 0,
+        new,
+        matched,
+        cost,
+        settings.alpha * matched - cost,
+    )

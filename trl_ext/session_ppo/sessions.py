@@ -126,6 +126,7 @@ def _action(one: Earned, starts: tuple[int, ...]) -> ActionReward:
         len(one.new),
         one.matched,
         one.cost,
+        one.is_carried_out,
     )
 
 

@@ -36,6 +36,19 @@ def test_a_reward_is_alpha_for_each_new_match_less_the_cost():
     assert [one.action.kind for one in rewards] == ["search", "search", "search", "stop"]
 
 
+def test_what_is_written_and_not_carried_out_costs_and_leads_to_nothing():
+    text = "[Search] x [Search] x [Expand] Method [Search] y [Search] z [StopSearch]"
+    parsed = read_reply(text, "search", max_actions=2)
+    done = tuple(ActionOutcome(move, (A,), (A,)) for move in parsed.moves)
+    rewards = earned(
+        Session("search", 0, 0, search_request("Which?"), Reply(text), parsed, done), SCORES, RewardSettings()
+    )
+    assert [one.action.start for one in rewards] == [at for at in range(len(text)) if text[at] == "["]
+    assert [one.is_carried_out for one in rewards] == [True, False, False, True, False, True]
+    assert [one.reward for one in rewards] == pytest.approx([1.4, -0.1, -0.1, 1.4, -0.1, 0.0])
+    assert [one.found for one in rewards] == [1, 0, 0, 1, 0, 0]
+
+
 def test_settings_move_every_part():
     settings = RewardSettings(alpha=2.0, search_cost=0.5, stop_cost=-0.1)
     assert [one.reward for one in earned(TABLE, SCORES, settings)] == pytest.approx([1.5, 1.5, -0.5, 0.1])
