@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -133,6 +134,17 @@ def test_lora_on_a_shared_backbone_is_saved_as_an_adapter(toy, tmp_path):
     told = []
     train(settings(toy, tmp_path / "out", **lora | {"steps": 3}), tell=told.append)
     assert "going on after step 2" in told
+
+
+def test_a_lora_that_began_with_a_lora_is_saved_together_with_it(toy, tmp_path):
+    lora = {"lora_rank": 2, "value_body": "shared", "steps": 2, "value_warmup_steps": 0}
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(settings(toy, first, **lora), tell=quiet)
+    train(settings(toy, second, **lora, model_name_or_path=str(first / "policy")), tell=quiet)
+    config = json.loads((second / "policy" / "adapter_config.json").read_text())
+    assert config["r"] == 4  # both ranks
+    assert (second / "policy" / config["base_model_name_or_path"]).resolve() == Path(toy.model).resolve()
+    HuggingFaceGenerator.load(str(second / "policy"), device="cpu")
 
 
 def test_a_servers_selector_says_what_matches(toy, tmp_path):
