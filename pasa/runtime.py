@@ -21,7 +21,6 @@ from pasa.errors import ConfigError, ModelError, PasaError, ToolError
 from pasa.events import Event, PaperScored, Problem, RunDone, RunResult, RunStats
 from pasa.look_ups import LookUps
 from pasa.models.base import Generator, Scorer, SelectRequest
-from pasa.models.reasons import read_reason
 from pasa.paper import Paper
 from pasa.paper_queue import next_to_expand
 from pasa.prompts import select_request
@@ -238,7 +237,7 @@ class PaperAgent:
             shared.look_ups.problem("selector: no reason", f"{paper.title}: {error}")
             return ""
         shared.stats.count_tokens(reply)
-        return read_reason(reply.text, reply.finish_reason == "stop")
+        return reply.text
 
     def _tool_failures(self) -> Counter[str]:
         """What engine and source failed at so far, by reason, where they count that; runs side by side share it."""

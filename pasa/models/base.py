@@ -118,7 +118,7 @@ class Explainer(Protocol):
     """A Scorer that can also say why (pasa/models/reasons.py)."""
 
     def explain(self, requests: Sequence[SelectRequest]) -> list[Reply]:
-        """Why each paper answers its query, a reply a request, in order. Called as `score` is; ModelError."""
+        """Why each paper answers its query, on one line, a reply a request, in order. Called as `score` is."""
         ...
 
 

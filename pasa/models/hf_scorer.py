@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from transformers import GenerationConfig
@@ -13,7 +14,7 @@ from pasa.models.hf_batches import like_length_batches, pad_left, run_halving
 from pasa.models.hf_loading import Attention, Dtype, LoadedModel, decision_token_id, load_checkpoint
 from pasa.models.hf_packed import can_pack, pack_prompts, packed_logits, remember_prefix
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS, Truncation, chat_text, encode_prompts
-from pasa.models.reasons import REASON_TOKENS, reason_prompt
+from pasa.models.reasons import REASON_TOKENS, reason_prompt, with_reason
 
 # Tokens of one forward pass. On a CPU 768 to 1,536 were fastest (SmolLM2-135M, float32, 300 to 4,096 tried: larger
 # passes leave the caches); a GPU needs more to be busy, how many is not measured.
@@ -110,9 +111,8 @@ class HuggingFaceScorer:
             end = next((i for i, token in enumerate(row) if token in end_ids), None)
             text = str(self.tokenizer.decode(row[:end], skip_special_tokens=True))
             tokens = len(row) if end is None else end + 1
-            replies.append(
-                Reply(text, "length" if end is None else "stop", prompt_tokens=len(prompt), reply_tokens=tokens)
-            )
+            finish: Literal["stop", "length"] = "length" if end is None else "stop"
+            replies.append(with_reason(Reply(text, finish, prompt_tokens=len(prompt), reply_tokens=tokens)))
         return replies
 
     def encode(self, requests: Sequence[SelectRequest]) -> list[list[int]]:

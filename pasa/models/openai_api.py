@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion
 
 from pasa.models.base import CrawlRequest, ModelUsage, Reply, Sampling, Score, SelectRequest
 from pasa.models.openai_client import ApiServer, Connection, NotOffered
-from pasa.models.reasons import REASON_TOKENS, reason_prompt
+from pasa.models.reasons import REASON_TOKENS, reason_prompt, with_reason
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class OpenAIScorer:
 
         answers = self._server.each(ask, requests)
         self._server.count(answers)
-        return [_reply(answer, self._server.tokens(answer)) for answer in answers]
+        return [with_reason(_reply(answer, self._server.tokens(answer))) for answer in answers]
 
     def _score(self, prompts: list[str], as_chat: bool) -> list[float]:
         if not prompts:

@@ -7,8 +7,9 @@ token, so that the rest is written only where somebody wants to read it. A chat 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from pasa.models.base import SelectRequest
+from pasa.models.base import Reply, SelectRequest
 
 REASON_TOKENS = 128  # of a reply at most
 AFTER_DECISION = "True\nReason:"  # stands behind the raw prompt; the model goes on from there
@@ -22,6 +23,11 @@ _WHOLE_SENTENCES = re.compile(r"^(.*[.!?])(?:\s|$)")
 def reason_prompt(request: SelectRequest) -> str:
     """The prompt whose reply is the reason: raw, or a user message for a chat model."""
     return f"{request.prompt} {CHAT_QUESTION}" if request.as_chat else f"{request.prompt}{AFTER_DECISION}"
+
+
+def with_reason(reply: Reply) -> Reply:
+    """The reply with its reason as the text."""
+    return replace(reply, text=read_reason(reply.text, reply.finish_reason == "stop"))
 
 
 def read_reason(text: str, is_whole: bool = True) -> str:
