@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import chain
 
 from pasa.models.abbreviations import spelled_out
 from pasa.models.text import stems, subject_words, tokens
 from pasa.paper import Paper
+from pasa.training_data.memo import Memo
 from pasa.training_data.phrases import word_weight
 
 
@@ -32,10 +32,11 @@ def stems_held(paper: Paper) -> frozenset[str]:
 
 @lru_cache(maxsize=50_000)
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(chain.from_iterable(map(_stem, set(tokens(text)))))
+    return frozenset(map(_STEM.__getitem__, set(tokens(text)))) - {""}
 
 
-@lru_cache(maxsize=400_000)
-def _stem(word: str) -> tuple[str, ...]:
-    """The word's stem, none for broken text: abstracts have few words that no other had, and stemming takes long."""
-    return tuple(stems(word))
+def _stem(word: str) -> str:
+    return next(iter(stems(word)), "")
+
+
+_STEM = Memo(_stem)  # "" for broken text; abstracts have few words that no other had, and stemming takes long

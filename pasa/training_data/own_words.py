@@ -12,16 +12,20 @@ from pasa.training_data.question_forms import DETAIL_VERBS
 
 _DETAIL_SUBJECT_WORDS = (5, 12)
 _MOST_OF_TITLE = 0.5  # of the title's words that a clause may hold: with more, any search finds the paper
-_CLAUSE = re.compile(
-    r"\b(?:we|this (?:paper|work|article|study)|the (?:paper|authors?))\s+(?:(?:also|further|then|\w+ly)\s+)?"
-    rf"({'|'.join(DETAIL_VERBS)})(?:e?s)?\s+((?:that\s+)?(?:[^.;:?!]|(?<=\d)\.(?=\d))+)",
-    re.I,
+# "We", "this paper", "the authors" at a word's start; their first letters stand first, where re looks for them fast.
+_SPEAKER = (
+    r"[WwTt](?<!\w.)(?i:(?<=w)e|(?<=t)(?:his (?:paper|work|article|study)|he (?:paper|authors?)))"
+    r"(?i:\s+(?:(?:also|further|then|\w+ly)\s+)?)"
 )
-_IN_PARENTHESES = re.compile(r"\s*\([^)]*\)")
+_CLAUSE = re.compile(
+    rf"{_SPEAKER}(?i:({'|'.join(DETAIL_VERBS)})(?:e?s)?\s+((?:that\s+)?(?:[^.;:?!]|(?<=\d)\.(?=\d))+))"
+)
+_IN_PARENTHESES = re.compile(r"\([^)]*\)")
 _NAME_FIRST = re.compile(r"^(?:the\s+)?[^\s,]*[A-Z][^\s,]*(?:\s+[A-Z][^\s,]*){0,4}\s*,\s*(?=(?:an?|the)\s)")
 _CALLED = re.compile(
     r",?\s*(?:which (?:we|is)|that we|we|is)?\s*(?:call(?:ed)?|dub(?:bed)?|named?|termed|refer\w* to as)\b.*$", re.I
 )
+_CALLING = ("call", "dub", "name", "termed", "refer")  # one of which _CALLED's clauses hold: soon told
 _CUT = re.compile(
     r"(,? (?:which|where|while|whereas|in order|such that|so that|and (?:then |also |further )?(?:show|demonstrate|"
     r"evaluate|achieve|conduct|prove|apply|use|validate|provide|analyze|study|discuss|"
@@ -45,9 +49,8 @@ def own_words(paper: Paper) -> tuple[str, str] | None:
     The paper's own name is taken out: "we introduce CLIP-Fields, an implicit scene model that ..." gives
     ("introduce", "an implicit scene model that ...").
     """
-    for found in _CLAUSE.finditer(_IN_PARENTHESES.sub("", paper.abstract)):
-        clause = _CALLED.sub("", _NAME_FIRST.sub("", " ".join(found[2].split())))
-        clause = _shortened(clause)
+    for found in _CLAUSE.finditer(_without_parentheses(paper.abstract)):
+        clause = _shortened(_unnamed(" ".join(found[2].split())))
         few, many = _DETAIL_SUBJECT_WORDS
         name = paper.title.split(":")[0].strip() if ":" in paper.title else ""
         named = bool(name) and len(name.split()) <= 3 and name.lower() in clause.lower()
@@ -61,6 +64,17 @@ def own_words(paper: Paper) -> tuple[str, str] | None:
         ):
             return found[1].lower(), clause
     return None
+
+
+def _unnamed(clause: str) -> str:
+    clause = _NAME_FIRST.sub("", clause)
+    lower = clause.lower()
+    return _CALLED.sub("", clause) if any(word in lower for word in _CALLING) else clause
+
+
+def _without_parentheses(text: str) -> str:
+    *before, last = _IN_PARENTHESES.split(text)
+    return "".join([part.rstrip() for part in before]) + last
 
 
 def _tells_title(clause: str, title: str) -> bool:

@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pasa.models.term_statistics import common_words, inverse_document_frequency
-from pasa.models.text import stems, subject_phrases
+from pasa.models.text import STOP, names_subject, stems, subject_phrases, tokens_and_stops
 from pasa.paper import Paper
+from pasa.training_data.memo import Memo
 
 PHRASES_A_SECTION = 4
 _PHRASE_WORDS = (2, 4)
@@ -79,7 +80,7 @@ def _phrases(text: str) -> dict[tuple[str, ...], str]:
     few, many = _PHRASE_WORDS
     found: dict[tuple[str, ...], str] = {}
     for run in subject_phrases(text):
-        words = [_word(word) for word in run]
+        words = list(map(_WORD.__getitem__, run))
         for start in range(len(run) - few + 1):
             if not words[start].begins:
                 continue
@@ -124,7 +125,7 @@ def _said_by(paper: Paper) -> str:
 @lru_cache(maxsize=60_000)
 def _stemmed_runs(text: str) -> str:
     """The stems of the runs of subject words, runs apart; to look for phrases costs a tenth of listing them."""
-    return f" {' | '.join([' '.join(map(_stem, run)) for run in subject_phrases(text)])} "
+    return f" {' '.join(map(_STEM_OR_STOP.__getitem__, tokens_and_stops(text)))} "
 
 
 _GERUND_NEXT = re.compile(r" [a-z]+ing\b", re.I)
@@ -138,7 +139,6 @@ class _Word(NamedTuple):
     is_praise: bool
 
 
-@lru_cache(maxsize=400_000)
 def _word(word: str) -> _Word:
     praise = word in _PRAISE
     begins = not word.endswith("ly") and not word.isdigit() and word not in _ANY_NOUN | _PREFIXES
@@ -149,9 +149,15 @@ def _word(word: str) -> _Word:
     return _Word(_stem(word), word_weight(word), begins and not praise, ends and not praise, praise)
 
 
-@lru_cache(maxsize=400_000)
 def _stem(word: str) -> str:
     return (stems(word) or [word])[0]
+
+
+def _stem_or_stop(token: str) -> str:
+    return _stem(token) if names_subject(token) else STOP
+
+
+_WORD, _STEM_OR_STOP = Memo(_word), Memo(_stem_or_stop)
 
 
 def _is_subject(words: Sequence[_Word]) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pasa.models.rules import CommonWords, common_words
 from pasa.models.term_statistics import TermStatistics, inverse_document_frequency
-from pasa.models.text import stems, subject_phrases, subject_words, tokens
+from pasa.models.text import stems, subject_phrases, subject_words, tokens, tokens_and_stops
 
 QUESTION = "Could you list some works that apply slot attention to the domain of novel view synthesis?"
 
@@ -40,6 +40,20 @@ def test_any_text_has_words_where_it_has_letters_or_digits(text: str) -> None:
     assert len(set(subject_words(text))) == len(subject_words(text))
     assert all(phrase for phrase in subject_phrases(text))
     stems(text)
+
+
+ASCII = st.text(st.characters(max_codepoint=127), max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ASCII)
+def test_a_word_is_a_word_whatever_alphabet_the_rest_of_the_text_is_in(text: str) -> None:
+    assert tokens(text) == tokens(f"{text} é")[:-1]  # texts of ASCII alone are read in another way
+    assert tokens_and_stops(text) == tokens_and_stops(f"{text} é")[:-1]
+
+
+def test_marks_that_part_phrases_stand_by_themselves() -> None:
+    assert " ".join(tokens_and_stops("GPT-4's use_case: A/B, (c)")) == "gpt 4 s use case | a b | | c |"
 
 
 def test_the_committed_table_knows_common_from_rare() -> None:

@@ -96,6 +96,15 @@ def test_an_abstract_that_tells_nothing_gives_no_detail(abstract):
     assert own_words(Paper("A Title about Quokkas", abstract)) is None
 
 
+def test_who_speaks_is_a_word_and_what_stands_in_parentheses_is_not_read():
+    clause = "study the habits of quokkas in the wild islands of Australia."
+    words = ("study", "the habits of quokkas in the wild islands of Australia")
+    assert own_words(Paper("T", f"THE AUTHORS (of old) (and new) {clause}")) == words
+    assert own_words(Paper("T", f"Few read\nThis paper (or that)\n{clause}")) == words
+    assert own_words(Paper("T", f"We also {clause}")) == words
+    assert own_words(Paper("T", f"Owe {clause} Lathe authors {clause}")) is None
+
+
 def test_what_others_cite_papers_under_is_a_subject():
     others = (("Neuromorphic Retina Chips", (4, 0)), ("Byzantine Gossip Protocols", (0,)))
     bare = ReviewedSection(Paper("Marmosets"), "Related Work", None, PAPERS, 0, others)
