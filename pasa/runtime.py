@@ -176,51 +176,53 @@ class PaperAgent:
 
     async def _run(self, query: Query, settings: AgentSettings, emit: Callable[[Event], None], ending: _Ending) -> None:
         stats = RunStats(started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
-        budget = Budget(settings, stats)
         failures_before = self._tool_failures()
-        ending.begin(budget)
-        shared = self._share(query, settings, budget, stats, emit)
+        with contextlib.closing(Budget(settings, stats)) as budget:
+            ending.begin(budget)
+            shared = self._share(query, settings, budget, stats, emit)
+            root = await self._crawl(shared)
+            ended = stats.budget_reached
+            if not settings.reasons:
+                budget.close()
+            for reason, items in (self._tool_failures() - failures_before).items():
+                stats.problems[reason] += items
+            stats.seconds = budget.seconds
+            result = await asyncio.get_running_loop().run_in_executor(self._ranking, self._result, shared, root)
+            if settings.reasons:
+                if ended in (None, "saturated"):
+                    result = await self._with_reasons(shared, result)
+                stats.budget_reached = ended  # whose time ends while reasons are made has the crawl, which is whole
+                stats.seconds = budget.seconds
+        emit(RunDone(result))
+
+    async def _crawl(self, shared: Shared) -> Node:
+        """The tree of all of the run's crawls."""
         try:
             root = await Crawl(shared, 0, self._choose_papers).go()
-            for run in range(1, settings.ensemble_runs):
-                if budget.over:
+            for run in range(1, shared.settings.ensemble_runs):
+                if shared.budget.over:
                     break
                 try:
                     root = unite(root, await Crawl(shared, run, self._choose_papers).go())
                 except (ToolError, ModelError) as error:  # what the first run found stands
-                    stats.problems["ensemble run: failed"] += 1
-                    emit(Problem("ensemble run: failed", str(error)))
+                    shared.stats.problems["ensemble run: failed"] += 1
+                    shared.emit(Problem("ensemble run: failed", str(error)))
         finally:
             shared.cancel()
-            if not settings.reasons:
-                budget.close()
-        for reason, items in (self._tool_failures() - failures_before).items():
-            stats.problems[reason] += items
-        stats.seconds = budget.seconds
-        result = await asyncio.get_running_loop().run_in_executor(self._ranking, self._result, shared, root)
-        if settings.reasons:
-            try:
-                result = await self._with_reasons(shared, result)
-            finally:
-                budget.close()
-            stats.seconds = budget.seconds
-        emit(RunDone(result))
+        return root
 
     async def _with_reasons(self, shared: Shared, result: RunResult) -> RunResult:
         """The result with what the Selector says of its best selected papers.
 
-        A reply that fails is counted. Who ends the run meanwhile, or its time, gets the crawl, which is whole.
+        A reply that fails is counted; who ends the run meanwhile, or its time, has no more of them.
         """
-        settings, stats, ended = shared.settings, shared.stats, shared.stats.budget_reached
-        if ended not in (None, "saturated"):
-            return result
+        settings, stats = shared.settings, shared.stats
         left = settings.reasons
         if settings.max_model_calls is not None:
             left = min(left, settings.max_model_calls - stats.model_calls)
         asked = [paper for paper in result.papers if paper.selected and not paper.reason][: max(0, left)]
         stats.selector_calls += len(asked)
         replies = await each_until(shared.budget.interrupted, [self._reason(shared, one.paper) for one in asked])
-        stats.budget_reached = ended
         if late := replies.count(None):
             stats.problems["stopped: no reason"] += late
         reasons = {one.paper.key: reason for one, reason in zip(asked, replies, strict=True) if reason}

@@ -12,6 +12,7 @@ from pasa.config import AgentSettings
 from pasa.errors import ConfigError
 from pasa.events import LayerStarted, RunStats
 from pasa.models.base import Reply
+from pasa.runtime import PaperAgent
 from tests.world import World, run_facts
 
 QUESTION = "which papers?"
@@ -201,6 +202,23 @@ def test_a_run_that_is_ended_while_reasons_are_written_is_whole(how):
     assert [paper.paper.key for paper in result.papers] == [paper.paper.key for paper in whole.papers]
     assert result.stats.budget_reached is None
     assert result.stats.problems["stopped: no reason"] == 3
+
+
+@pytest.mark.parametrize("reasons", [0, 2])
+def test_a_run_whose_time_ends_while_its_papers_are_ranked_is_whole(reasons):
+    world = World(8)
+    explaining(world)
+
+    def slow_ranking(found):
+        time.sleep(1.2)
+        return list(found.scores)
+
+    settings = AgentSettings(reasons=reasons, max_seconds=1.0)
+    with PaperAgent(world, world.scorer, world, world, settings, rerank=slow_ranking) as agent:
+        result = agent.run(QUESTION)
+    assert result.papers
+    assert result.stats.budget_reached is None
+    assert result.stats.problems["stopped: no reason"] == reasons
 
 
 def test_a_reason_that_cannot_be_had_is_counted_and_the_run_stands():
