@@ -208,7 +208,7 @@ def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = No
 
     A flag that is None leaves the file's value. Raises ConfigError naming the key and what it may be.
     """
-    groups = _read_yaml(path) if path else {}
+    groups = _read_groups(path) if path else {}
     flags = {name: value for name, value in (flags or {}).items() if value is not None}
     made: dict[str, Any] = {}
     for group in dataclasses.fields(Settings):
@@ -224,13 +224,18 @@ def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = No
     return Settings(**made)
 
 
-def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises ConfigError where it cannot be read or is not YAML."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _read_groups(path: Path) -> dict[str, dict[str, Any]]:
+    content = read_yaml(path)
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):

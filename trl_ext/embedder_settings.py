@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pasa.config import make_record
+from pasa.config import make_record, read_yaml
 from pasa.errors import ConfigError
 from trl_ext.contrastive import ContrastiveSettings
 
@@ -59,10 +57,7 @@ _GROUPS: dict[str, type[Any]] = {
 
 def read_embedder_settings(path: Path) -> EmbedderSettings:
     """The settings in `path`; what is not there keeps its default. Raises ConfigError."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    content = read_yaml(path) or {}
     names = [group.name for group in fields(EmbedderSettings)]
     if not isinstance(content, dict) or not content.keys() <= set(names):
         raise ConfigError(f"{path} must hold groups of settings: {', '.join(names)}")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from pasa.config import make_record
+from pasa.config import make_record, read_yaml
 from pasa.errors import ConfigError
 
 Task = Literal["crawler", "selector"]
@@ -125,7 +125,7 @@ _NOT_NEGATIVE = {"learning_rate", "weight_decay", "warmup_ratio", "lora_rank", "
 
 def load_sft_settings(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> SftSettings:
     """Settings from a flat YAML file, overridden by those of `flags` that are not None. Raises ConfigError."""
-    values = _read_yaml(path) if path else {}
+    values = _read_lines(path) if path else {}
     values |= {name: value for name, value in (flags or {}).items() if value is not None}
     where = path.name if path else "settings"
     values = {name: _plain(name, value, where) for name, value in values.items()}
@@ -162,13 +162,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+def _read_lines(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
     if not isinstance(content, dict | None):
         raise ConfigError(f"{path} must hold `name: value` lines")
     return content or {}

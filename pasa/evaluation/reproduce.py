@@ -14,8 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pasa.config import read_yaml
 from pasa.errors import ConfigError
 from pasa.evaluation.worlds import World, missing_files
 
@@ -116,12 +115,7 @@ def commands(row: Row, places: Mapping[str, str]) -> list[list[str]]:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file such as configs/reproduce.yaml, in its order. Raises ConfigError naming entry and key."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content.keys() >= {"worlds", "rows"}:
         raise ConfigError(f"{path} must hold `worlds` and `rows`")
     worlds = {name: _world(name, entry, path.name) for name, entry in content["worlds"].items()}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from pasa.config import ModelSettings, ToolSettings, make_record
+from pasa.config import ModelSettings, ToolSettings, make_record, read_yaml
 from pasa.errors import ConfigError
 from trl_ext.session_ppo.rewards import RewardSettings
 from trl_ext.session_ppo.rollouts import RolloutSettings
@@ -131,7 +131,7 @@ def flag_names() -> dict[str, tuple[str, Any]]:
 def load_ppo_run(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> PpoRun:
     """Settings from a YAML file of groups, overridden by flags (name -> value). Raises ConfigError."""
     where = path.name if path else "settings"
-    content = _read_yaml(path) if path else {}
+    content = _read_groups(path) if path else {}
     for name in content:
         if name not in groups():
             raise ConfigError(f"{where}: unknown group {name!r}; the groups are {', '.join(groups())}")
@@ -175,13 +175,8 @@ def parse_flag(name: str, text: str) -> Any:
     return text if hint is str or (text == "" and str in typing.get_args(hint)) else yaml.safe_load(text)
 
 
-def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+def _read_groups(path: Path) -> dict[str, dict[str, Any]]:
+    content = read_yaml(path)
     if not isinstance(content, dict | None) or not all(isinstance(v, dict | None) for v in (content or {}).values()):
         raise ConfigError(f"{path} must hold groups of settings ({', '.join(groups())}), each `name: value` lines")
     return {name: dict(values or {}) for name, values in (content or {}).items()}
