@@ -9,13 +9,15 @@ Optional: needs GPUs and `pip install trl[vllm]`. Start it on other GPUs than th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 
 from pasa.errors import ConfigError, ModelError
 from pasa.models.base import CrawlRequest, Reply, Sampling
-from pasa.models.hf_generator import STOP_TEXTS
+from pasa.models.hf_generator import STOP_TEXTS, row_seeds
+from pasa.models.hf_loading import first_line
 from trl_ext.session_ppo.generation import PolicyGenerator
 
 _CONNECT_SECONDS = 60.0
@@ -27,6 +29,8 @@ class Client(Protocol):
     """What is used of trl.generation.vllm_client.VLLMClient."""
 
     def generate(self, prompts: list[list[int]], **sampling: Any) -> dict[str, Any]: ...
+
+    def weight_update(self) -> AbstractContextManager[None]: ...
 
     def update_named_param(self, name: str, weights: torch.Tensor) -> None: ...
 
@@ -50,31 +54,52 @@ class VllmWriter:
         return self._local.encode(requests, max_new_tokens)
 
     def generate(self, requests: Sequence[CrawlRequest], sampling: Sampling) -> list[Reply]:
-        """One reply a request, in order. Raises ModelError where the server does not answer."""
+        """One reply a request, in order; the same seed asks for the same replies. Raises ModelError.
+
+        Each prompt is asked for by itself: a server takes one seed a call, with which equal prompts get equal replies.
+        """
         prompts = self.encode(requests, sampling.max_new_tokens)
+        seeds = row_seeds(sampling, prompts)
+        return [self._write(prompt, seed, sampling) for prompt, seed in zip(prompts, seeds, strict=True)]
+
+    def _write(self, prompt: list[int], seed: int, sampling: Sampling) -> Reply:
         try:
             answer = self._client.generate(
-                prompts,
+                [prompt],
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 repetition_penalty=1.0,
                 max_tokens=sampling.max_new_tokens,
-                generation_kwargs={"stop": list(STOP_TEXTS), "include_stop_str_in_output": True},
+                generation_kwargs={
+                    "stop": list(STOP_TEXTS),
+                    "include_stop_str_in_output": True,
+                    "seed": seed >> 1,  # vLLM takes a signed number of 64 bits and refuses what is beyond
+                },
             )
             replies = [list(map(int, ids)) for ids in answer["completion_ids"]]
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise ModelError(f"the vLLM server did not answer usably: {error}") from error
-        if len(replies) != len(prompts):
-            raise ModelError(f"the vLLM server gave {len(replies)} replies to {len(prompts)} prompts")
-        return [self._local.reply_of(prompt, ids) for prompt, ids in zip(prompts, replies, strict=True)]
+        except Exception as error:  # TRL's client raises a bare one for any status but 200
+            raise ModelError(f"the vLLM server did not answer usably: {first_line(error)}") from error
+        if len(replies) != 1:
+            raise ModelError(f"the vLLM server gave {len(replies)} replies to one prompt")
+        return self._local.reply_of(prompt, replies[0])
 
     def update(self, language_model: Any) -> None:
-        """Sends the policy's weights, whole on this process, to the server; a LoRA is sent merged."""
+        """Sends the policy's weights, whole on this process, to the server; a LoRA is sent merged.
+
+        Raises ModelError: a server with some of the weights must write nothing more.
+        """
         if not self._sends:
             return
-        for name, weights in merged_weights(language_model):
-            self._client.update_named_param(name, weights)
-        self._client.reset_prefix_cache()
+        try:
+            with self._client.weight_update():  # or each tensor would be an update of its own
+                for name, weights in merged_weights(language_model):
+                    self._client.update_named_param(name, weights)
+            self._client.reset_prefix_cache()
+        except Exception as error:  # TRL's client raises a bare one for any status but 200
+            raise ModelError(
+                f"the policy's weights could not be sent to the vLLM server ({first_line(error)}); start the server "
+                "again and run the same command: it goes on from the last checkpoint"
+            ) from error
 
 
 def merged_weights(language_model: Any) -> Iterator[tuple[str, torch.Tensor]]:
@@ -104,6 +129,8 @@ def connect(url: str, group_port: int, local: PolicyGenerator, sends: bool) -> V
         client: Any = VLLMClient(base_url=url, group_port=group_port, connection_timeout=_CONNECT_SECONDS)
         if sends:
             client.init_communicator()
-    except (ImportError, ConnectionError, OSError, RuntimeError) as error:
-        raise ConfigError(f"vllm_url {url} cannot be used ({error}); start `trl vllm-serve` there first") from error
+    except Exception as error:  # TRL's client raises a bare one for any status but 200
+        raise ConfigError(
+            f"vllm_url {url} cannot be used ({first_line(error)}); start `trl vllm-serve` there first"
+        ) from error
     return VllmWriter(client, local, sends)
