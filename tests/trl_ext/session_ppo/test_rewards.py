@@ -1,4 +1,5 @@
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -81,8 +82,31 @@ def test_answers_match_without_being_asked_for_and_others_are_asked_for_once():
     assert ask(scorer, "A", query="Another?") == [0.2]  # an answer of one query is none of the other
 
 
-def test_without_a_selector_only_answers_match():
-    assert ask(match_scorer(None, [QUERY]), "A", "B") == [1.0, 0.0]
+def test_pairs_are_told_apart_wherever_their_parts_end():
+    selector = Selector()
+    scorer = match_scorer(selector, [])
+    requests = [
+        SelectRequest(*parts, "") for parts in (("a", "b", "c"), ("ab", "", "c"), ("a", "bc", ""), ("", "ab", "c"))
+    ]
+    scorer.score(requests)
+    scorer.score(requests)
+    assert selector.asked == ["b", "", "bc", "ab"]
+
+
+def test_a_kept_score_takes_no_more_memory_for_a_long_abstract():
+    scorer = match_scorer(Selector(), [])
+    scorer.score([SelectRequest("Which?", f"title {n}", "abstract " * 1000, "") for n in range(1000)])
+    tracemalloc.start()
+    scorer.score([SelectRequest("Which?", f"title {n}", "abstract " * 1000, "") for n in range(1000, 2000)])
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / 1000 < 400  # bytes a pair
+
+
+def test_without_a_selector_only_answers_match_and_nothing_is_kept():
+    scorer = match_scorer(None, [QUERY])
+    assert ask(scorer, "A", "B") == ask(scorer, "A", "B") == [1.0, 0.0]
+    assert scorer.asked["kept"] == 0
 
 
 def test_a_failure_is_told_and_not_kept():
