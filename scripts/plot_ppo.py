@@ -5,8 +5,8 @@
     python scripts/plot_ppo.py --runs results/ppo_small --out figures --metrics kl_reference entropy --mean_of 5
 
 Every metric of docs/TRAINING.md may be named. A point is the mean of --mean_of steps; of metrics measured now and then,
-eval/..., each is a point. A run is called by its folder. TensorBoard and W&B show the same while a run goes on
-(--report_to).
+eval/..., each is a point. A run is called by its folder, and by as much of the path before it as tells it from others.
+TensorBoard and W&B show the same while a run goes on (--report_to).
 
 Exit codes as run_paper_agent.py's: 0 done · 2 something to mend in the call
 """
@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         if options.mean_of < 1:
             raise ConfigError("--mean_of must be 1 or more")
-        runs = {folder.name: read_metrics(folder) for folder in options.runs}
+        names = names_of(options.runs)
+        runs = {name: read_metrics(folder) for name, folder in zip(names, options.runs, strict=True)}
         for metric in options.metrics:
             path = options.out / f"{metric.replace('/', '-')}.svg"
             write_whole(path, to_svg(chart(runs, metric, options.mean_of)) + "\n")
@@ -47,6 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """What each run is called: the end of its path, no longer than it takes to tell it from the others'.
+
+    Raises ConfigError where a folder is named twice.
+    """
+    paths = [folder.resolve().parts for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise ConfigError("--runs names a folder twice")
+    names = []
+    for path in paths:
+        length = next(n for n in range(1, len(path) + 1) if sum(other[-n:] == path[-n:] for other in paths) == 1)
+        names.append(Path(*path[-length:]).as_posix())
+    return names
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:

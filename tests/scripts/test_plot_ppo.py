@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from scripts.plot_ppo import main, read_metrics, smoothed
+from scripts.plot_ppo import main, names_of, read_metrics, smoothed
 
 
 @pytest.fixture
@@ -35,6 +36,20 @@ def test_each_metric_becomes_a_figure_with_a_line_a_run(
         assert "ppo_a" in text or name in text
 
 
+def test_runs_whose_folders_are_called_alike_are_told_apart_by_their_paths(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = ("x/seed0/ppo", "x/seed1/ppo", "other/seed0/ppo")
+    for path in paths:
+        shutil.copytree(run, tmp_path / path)
+    assert main(["--runs", *paths, "ppo_a", "--out", "f", "--metrics", "kl_reference"]) == 0
+    figure = " ".join(ET.fromstring(Path("f/kl_reference.svg").read_text()).itertext())
+    assert all(name in figure for name in ("x/seed0/ppo", "seed1/ppo", "other/seed0/ppo", "ppo_a"))
+    assert names_of([Path("seed0/ppo"), Path("seed1/ppo")]) == ["seed0/ppo", "seed1/ppo"]
+    assert names_of([Path("/results/a"), Path("results/b")]) == ["a", "b"]
+
+
 def test_steps_are_averaged_and_what_is_measured_now_and_then_is_not(run: Path) -> None:
     metrics = read_metrics(run)
     assert smoothed(metrics["reward_per_session"], 4) == ((2.5, 2.5), (6.5, 6.5))
@@ -48,6 +63,7 @@ def test_steps_are_averaged_and_what_is_measured_now_and_then_is_not(run: Path) 
         (["--runs", "nowhere", "--out", "f"], "nowhere"),
         (["--runs", "RUN", "--out", "f", "--metrics", "speed"], "there are eval/crawler_recall, kl_reference"),
         (["--runs", "RUN", "--out", "f", "--mean_of", "0"], "--mean_of"),
+        (["--runs", "RUN", "RUN", "--out", "f"], "twice"),
     ],
 )
 def test_a_mistake_is_one_line(run: Path, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
