@@ -12,11 +12,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs, PartialState
+from accelerate.utils import DeepSpeedPlugin, DistributedType, GradientAccumulationPlugin
 from transformers import PreTrainedTokenizerBase
+from transformers.integrations import unset_hf_deepspeed_config
 
-from pasa.errors import CheckpointError
+from pasa.errors import CheckpointError, ConfigError
 from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import LoadedModel, choose_attention, first_line, load_tokenizer, resolve_checkpoint
 from trl_ext.session_ppo.generation import PolicyGenerator
@@ -26,20 +27,49 @@ from trl_ext.session_ppo.run_settings import PpoRun
 
 
 def make_accelerator(run: PpoRun) -> Accelerator:
-    """The processes as the launcher set them up. A process waits for the others no longer than the watchdog does."""
+    """The processes as the launcher set them up. A process waits for the others no longer than the watchdog does.
+
+    Raises ConfigError for FSDP, whose processes must pass through the model equally often, also while they sample.
+    """
     on_cpu = run.models.device == "cpu" or not torch.cuda.is_available()
     bf16 = run.run.bf16 == "true" or (run.run.bf16 == "auto" and not on_cpu)
     wait = timedelta(seconds=2 * run.run.watchdog_seconds)  # the watchdog's message comes first
     if on_cpu:  # first, or accelerate sets DeepSpeed aside on CPUs, or every process up alone
         PartialState(cpu=True, timeout=wait)
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision="bf16" if bf16 else "no",
         cpu=on_cpu and not _wants_deepspeed(),
         log_with=run.run.trackers or None,
         project_dir=run.run.output_dir if run.run.trackers else None,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the learner says what makes a step
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=wait)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=wait),
+            # Constants all; sent again in a pass that one process halves, they would meet the others' next call.
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+        ],
     )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigError("PPO does not run under FSDP: use a file of configs/accelerate/ for ZeRO-3, ZeRO-2 or DDP")
+    if accelerator.state.deepspeed_plugin is not None:
+        unset_hf_deepspeed_config()
+    return accelerator
+
+
+@contextmanager
+def _sharded_loading(plugin: DeepSpeedPlugin | None) -> Iterator[None]:
+    """Inside, under ZeRO-3, transformers spreads what it loads over the processes.
+
+    Only the policy's models are, which the engine gathers: a Selector or an encoder loaded so would stay in pieces, and
+    transformers' generate would have the processes wait for each other at every token.
+    """
+    if plugin is None:
+        yield
+        return
+    plugin.set_deepspeed_weakref()
+    try:
+        yield
+    finally:
+        unset_hf_deepspeed_config()
 
 
 def _wants_deepspeed() -> bool:
@@ -66,7 +96,8 @@ class Engine:
             plugin.deepspeed_config["gradient_clipping"] = run.run.max_grad_norm
         # Weights that learn in float32 and computing in bfloat16; DeepSpeed keeps a float32 copy of its own.
         learning = dtype if plugin is not None else torch.float32
-        policy = load_session_policy(run.policy, learning, attention, run.ppo.temperature, frozen_dtype=dtype)
+        with _sharded_loading(plugin):
+            policy = load_session_policy(run.policy, learning, attention, run.ppo.temperature, frozen_dtype=dtype)
         self.weights = trained_weights(policy)
         optimizer = make_optimizer(policy, run)
         self.wrapped, self.optimizer = accelerator.prepare(policy, optimizer)
@@ -88,9 +119,11 @@ class Engine:
     def decode(self, ids: Any) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def set_learning_rate(self, share: float) -> None:
-        """`share`: of the learning rates that were set."""
-        for group, rate in zip(self.optimizer.param_groups, learning_rates(self.run), strict=True):
+    def set_learning_rate(self, share: float, policy_is_frozen: bool) -> None:
+        """`share`: of the learning rates that were set. A frozen policy's is 0, or its weights would decay."""
+        policy, value = learning_rates(self.run)
+        rates = (0.0 if policy_is_frozen else policy, value)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * share
 
     def generator(self) -> PolicyGenerator:

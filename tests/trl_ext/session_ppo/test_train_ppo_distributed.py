@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from pasa.paper import title_key
+from tests.models.tiny_models import build_tokenizer, save_checkpoint
 from tests.trl_ext.session_ppo.toy_runs import learnt, metrics, words
 
 ROOT = Path(__file__).parents[3]
@@ -86,9 +87,13 @@ def test_a_run_killed_by_sigkill_goes_on_with_the_same_numbers(toy, tmp_path):
 @pytest.mark.distributed
 @pytest.mark.timeout(2400)
 def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(toy, tmp_path):
-    """One process with 8 queries a step has the sessions of two with 4 each: all papers found are expanded."""
+    """One process with 8 queries a step has the sessions of two with 4 each: all papers found are expanded.
+
+    The Selector is a model that each process holds whole, whatever ZeRO-3 does to the policy.
+    """
     log = tmp_path / "log"
-    whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 4}
+    selector = save_checkpoint(tmp_path / "selector", "qwen2", build_tokenizer())
+    whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 4, "selector": selector}
     finish(alone(log, words(toy, tmp_path / "one", search_sessions=8, **whole_round, **SLOW)), log)
     command = words(toy, tmp_path / "two", search_sessions=4, **whole_round, **SLOW)
     kill_after(tmp_path / "two" / "resume-1" / "state.json", together(log, command), log)
@@ -100,6 +105,8 @@ def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(
     for step, expected in one.items():
         for name in ("reward_per_session", "policy_loss", "value_loss", "kl_reference", "return_mean", "entropy"):
             assert two[step][name] == pytest.approx(expected[name], abs=TOLERANCE), (step, name)
+        assert two[step]["rollout/calls_failed"] == 0
+    assert two[2]["asked/scores_new"] > 0
     # the policy that was spread over two processes is a Crawler
     answer = tmp_path / "answer"
     question = ["--crawler_path", str(tmp_path / "two" / "policy"), "--selector_path", "rules", "--device", "cpu"]
