@@ -6,6 +6,7 @@ Environment (engine, source, kept answers)  <-  StepWorkers (threads, batches)  
 from __future__ import annotations
 
 import datetime as dt
+import math
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -73,22 +74,35 @@ class Kept(Generic[T]):
                 with self._lock:
                     self._under_way.pop(key, None)
 
-    def get_many(self, keys: Sequence[Hashable], ask: Callable[[list[int]], Sequence[T]]) -> list[T]:
-        """The answer to each key; `ask` is given the places of those that are not kept, and answers in their order."""
+    def get_many(
+        self,
+        keys: Sequence[Hashable],
+        ask: Callable[[list[int]], Sequence[T]],
+        failures: Callable[[], int] = lambda: 0,
+    ) -> list[T]:
+        """The answer to each key; `ask` is given the places of those that are not kept, and answers in their order.
+
+        Where `failures` rises meanwhile, a None may stand for one, of another thread's at times: it is not kept.
+        """
         with self._lock:
             known = {key: self._answers[key] for key in keys if key in self._answers}
         first_places = {key: i for i, key in reversed(list(enumerate(keys)))}
         missing = sorted(i for key, i in first_places.items() if key not in known)
+        failed_before = failures()
         asked = dict(zip((keys[i] for i in missing), ask(missing), strict=True)) if missing else {}
+        has_failed = failures() > failed_before
+        answers = known | asked
         with self._lock:
             self.asked["kept"] += len(known)
             self.asked["new"] += len(asked)
-            self._answers.update(asked)
             for key in keys:
+                if key in asked and asked[key] is None and has_failed:
+                    continue
+                self._answers[key] = answers[key]  # known ones as well: another thread may have pushed them out
                 self._answers.move_to_end(key)
             while len(self._answers) > self._size:
                 self._answers.popitem(last=False)
-        return [known[key] if key in known else asked[key] for key in keys]
+        return [answers[key] for key in keys]
 
 
 class KeptSearch:
@@ -111,7 +125,7 @@ class KeptSearch:
 
 
 class KeptSource:
-    """A source that is asked for the same page, id and reference once."""
+    """A source that is asked for the same page, id and reference once, and again where a part of a look-up failed."""
 
     def __init__(self, source: PaperSource, budget: CallBudget) -> None:
         self.name = source.name
@@ -128,7 +142,7 @@ class KeptSource:
             found = self._source.papers_by_id([arxiv_ids[i] for i in places])
             return [found.get(arxiv_ids[i]) for i in places]
 
-        papers = self.papers.get_many([("id", arxiv_id) for arxiv_id in arxiv_ids], ask)
+        papers = self.papers.get_many([("id", arxiv_id) for arxiv_id in arxiv_ids], ask, self._failures)
         return {i: paper for i, paper in zip(arxiv_ids, papers, strict=True) if paper is not None}
 
     def papers_by_reference(self, references: Sequence[Reference]) -> list[Paper | None]:
@@ -138,7 +152,7 @@ class KeptSource:
             self._budget.take()
             return self._source.papers_by_reference([references[i] for i in places])
 
-        return self.papers.get_many(references, ask)
+        return self.papers.get_many(references, ask, self._failures)
 
     def sections(self, paper: Paper) -> tuple[Section, ...] | None:
         """The paper's sections; None where there is no full text."""
@@ -150,6 +164,10 @@ class KeptSource:
             return self._source.sections(paper)
 
         return self.pages.get(paper.key, ask)
+
+    def _failures(self) -> int:
+        """Items that the source could not look up so far, if it counts them: it tells of them as of unknown ones."""
+        return sum(getattr(self._source, "failures", dict)().values())
 
 
 @dataclass(frozen=True)
@@ -218,7 +236,8 @@ class QueryWorkers(Workers):
         self._shared = shared
         self._hidden = hidden
         # What was asked in vain: a reward that depends on it would teach something false.
-        self.failed_searches: set[str] = set()
+        self.failed_searches: set[str] = set()  # also those with a result that could not be looked up
+        self._searched_by: dict[str, set[str]] = {}  # arXiv id -> the searches that found it
         self.failed_references: set[str] = set()  # titles as cited
         self.failed_scores: set[str] = set()  # titles
 
@@ -227,13 +246,20 @@ class QueryWorkers(Workers):
 
     async def score(self, request: SelectRequest) -> float:
         try:
-            return await self._shared.score(request)
+            score = await self._shared.score(request)
         except PasaError:
             self.failed_scores.add(request.title)
             raise
+        if not math.isfinite(score):  # the crawl takes it for a failure
+            self.failed_scores.add(request.title)
+        return score
 
     async def paper_by_id(self, arxiv_id: str) -> Paper | None:
-        return self._shown(await self._shared.paper_by_id(arxiv_id))
+        try:
+            return self._shown(await self._shared.paper_by_id(arxiv_id))
+        except PasaError:
+            self.failed_searches |= self._searched_by.get(arxiv_id, set())
+            raise
 
     async def paper_by_reference(self, reference: Reference) -> Paper | None:
         try:
@@ -250,7 +276,11 @@ class QueryWorkers(Workers):
         except PasaError:
             self.failed_searches.add(query)
             raise
-        return [hit for hit in hits if not self._hidden.hides_hit(hit)][:limit]
+        shown = [hit for hit in hits if not self._hidden.hides_hit(hit)][:limit]
+        for hit in shown:
+            if hit.arxiv_id:
+                self._searched_by.setdefault(hit.arxiv_id, set()).add(query)
+        return shown
 
     async def sections(self, paper: Paper) -> tuple[Section, ...] | None:
         return await self._shared.sections(paper)

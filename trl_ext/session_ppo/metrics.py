@@ -75,7 +75,7 @@ def session_counts(step: StepSessions) -> dict[str, float]:
         counts["actions"] += len(moves)
         counts["problems"] += sum(n for kind, n in session.problems.items() if kind not in _NOT_AN_ACTION)
         counts["reward"] += sum(action.reward for action in session.actions)
-        counts["cost"] += sum(action.cost for action in session.actions if action.kind != "stop")
+        counts["cost"] += sum(action.cost for action in session.actions)
         for name in ("found", "new", "matched"):
             counts[name] += sum(getattr(action, name) for action in moves)
         counts[f"stop_{session.stop.value}"] += 1

@@ -77,6 +77,7 @@ class QuerySampler:
         self._queries = queries
         self._seed = seed
         self.taken = taken
+        self._orders: dict[int, list[int]] = {}  # epoch -> the order of its queries
 
     def take(self, count: int, rank: int = 0, processes: int = 1) -> list[TrainingQuery]:
         """The process's next queries; every process must take as many at the same time.
@@ -92,6 +93,8 @@ class QuerySampler:
 
     def _at(self, place: int) -> TrainingQuery:
         epoch, at = divmod(place, len(self._queries))
-        order = list(range(len(self._queries)))
-        random.Random(f"queries {self._seed} {epoch}").shuffle(order)
-        return self._queries[order[at]]
+        if epoch not in self._orders:
+            order = list(range(len(self._queries)))
+            random.Random(f"queries {self._seed} {epoch}").shuffle(order)
+            self._orders = {epoch - 1: self._orders.get(epoch - 1, []), epoch: order}  # a step may begin in the one
+        return self._queries[self._orders[epoch][at]]

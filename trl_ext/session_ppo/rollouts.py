@@ -97,7 +97,7 @@ class StepRollouts:
     metrics: dict[str, float]
     failures: list[str] = field(default_factory=list)  # crawls that broke off, a line each
     dropped: Counter[str] = field(default_factory=Counter)  # sessions that cannot be learnt from, by reason
-    problems: Counter[str] = field(default_factory=Counter)  # the crawls' own, by reason
+    failed_calls: Counter[str] = field(default_factory=Counter)  # of engine, sources and models, by what was asked
 
 
 class QueryCrawl:
@@ -215,8 +215,10 @@ class Rollouts:
         """
         return asyncio.run(self._step(queries, seed))
 
-    def evaluate(self, queries: Sequence[TrainingQuery], agent: AgentSettings) -> list[dict[str, float]]:
-        """What whole crawls by the agent's settings find, one record a query that could be crawled."""
+    def evaluate(
+        self, queries: Sequence[TrainingQuery], agent: AgentSettings
+    ) -> tuple[list[dict[str, float]], Counter[str]]:
+        """What whole crawls by the agent's settings find, one record a query that could be crawled; failed calls."""
         return asyncio.run(self._evaluate(queries, agent))
 
     def close(self) -> None:
@@ -274,7 +276,7 @@ class Rollouts:
         result = StepRollouts(step, {})
         for crawl, record in zip(crawls, records, strict=True):
             result.dropped.update(record.dropped)
-            result.problems.update(crawl.stats.problems)
+            result.failed_calls.update(failed_calls(crawl))
             if crawl.failure is not None:
                 result.failures.append(f"query {crawl.query.id}: {crawl.failure}")
         result.metrics.update(self._metrics(crawls, result, seconds))
@@ -291,11 +293,14 @@ class Rollouts:
             "rollout/sessions_missing": float(result.step.size - len(result.step.sessions)),
             "rollout/sessions_dropped": float(sum(result.dropped.values())),
             "rollout/crawls_failed": float(len(result.failures)),
+            "rollout/calls_failed": float(sum(result.failed_calls.values())),
             "rollout/starts": float(len(result.step.starts)),
             "rollout/seconds": seconds,
         }
 
-    async def _evaluate(self, queries: Sequence[TrainingQuery], agent: AgentSettings) -> list[dict[str, float]]:
+    async def _evaluate(
+        self, queries: Sequence[TrainingQuery], agent: AgentSettings
+    ) -> tuple[list[dict[str, float]], Counter[str]]:
         crawls = [QueryCrawl(query, self.environment, self._workers, agent) for query in queries]
 
         async def whole(crawl: QueryCrawl) -> None:
@@ -307,7 +312,8 @@ class Rollouts:
         finally:
             for crawl in crawls:
                 crawl.close()
-        return [self._score_of(crawl, agent) for crawl in crawls if crawl.failure is None]
+        failed = sum((failed_calls(crawl) for crawl in crawls), Counter[str]())
+        return [self._score_of(crawl, agent) for crawl in crawls if crawl.failure is None], failed
 
     def _score_of(self, crawl: QueryCrawl, agent: AgentSettings) -> dict[str, float]:
         actions = sum(len(session.outcomes) for session in crawl.sessions)
@@ -324,3 +330,15 @@ class Rollouts:
             "actions": float(actions),
             "reward": self.rewards.alpha * matched - cost,
         }
+
+
+def failed_calls(crawl: QueryCrawl) -> Counter[str]:
+    """How many calls of engine, sources and models failed, by what was asked ("page", "crawler")."""
+    failed: Counter[str] = Counter()
+    for reason, times in crawl.stats.problems.items():
+        what, _, how = reason.partition(": ")
+        if how.startswith("failed"):
+            failed[what] += times
+    if crawl.failure is not None:
+        failed["crawl broken off"] += 1
+    return failed

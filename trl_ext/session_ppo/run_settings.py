@@ -95,10 +95,11 @@ SHOWN = {
     "tools": {"engine", "library", "retrieval", "cache_dir", "timeout_seconds", "retries"},
     "models": {"device", "attention", "encoder", "api_base", "api_concurrency", "api_timeout_seconds"},
 }
-# What may differ between a run and its continuation without changing what it computes.
+# What may differ between a run and its continuation without changing what it computes, beyond rounding.
 FREE_TO_CHANGE = {
-    "output_dir", "eval_limit", "eval_steps", "eval_temperature", "save_steps", "logging_steps", "resume",
-    "report_to", "run_name",
+    "output_dir", "eval_queries", "eval_limit", "eval_steps", "eval_temperature", "eval_expand_layers",
+    "eval_first_layer_papers", "eval_expand_papers", "save_steps", "logging_steps", "resume", "report_to", "run_name",
+    "forward_batch", "evaluation_batch",
     "on_failure", "max_empty_steps", "watchdog_seconds", "vllm_url", "vllm_group_port", "threads_num", "cache_dir",
     "timeout_seconds", "retries", "call_budget", "api_base", "api_concurrency", "api_timeout_seconds",
 }  # fmt: skip

@@ -94,7 +94,8 @@ class _Starts:
 
     def add(self, crawl: CrawlRecord, new: Sequence[Paper]) -> tuple[int, ...]:
         """The places of the new papers that have sections."""
-        papers = [page for paper in new if (page := crawl.pages.get(paper.key)) is not None][: self._valued_papers]
+        first = new[: self._valued_papers]  # their pages were looked up; others' only where the draw fell on them
+        papers = [page for paper in first if (page := crawl.pages.get(paper.key)) is not None]
         for paper in papers:
             request = expand_request_for(crawl.question, paper, paper.sections or (), self._agent)
             self._requests.setdefault((crawl.query_id, paper.key), request)

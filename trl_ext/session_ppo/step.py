@@ -84,8 +84,15 @@ def ppo_step(
     if metrics["sessions"]:
         metrics |= _learn(batch, before, targets, model, learner, settings, state, processes, seed)
     # 5. where the next step begins
-    coefficient = next_kl_coefficient(state.kl_coefficient, metrics["kl_reference"], int(metrics["sessions"]), settings)
+    coefficient = state.kl_coefficient
+    if not _is_frozen(state, settings):  # a policy that does not learn says nothing about its penalty
+        coefficient = next_kl_coefficient(coefficient, metrics["kl_reference"], int(metrics["sessions"]), settings)
     return metrics, PpoState(state.step + 1, coefficient)
+
+
+def _is_frozen(state: PpoState, settings: PpoSettings) -> bool:
+    """Whether the value alone learns in the step that follows `state`."""
+    return state.step < settings.value_warmup_steps
 
 
 @torch.no_grad()
@@ -167,7 +174,7 @@ def _learn(
 ) -> dict[str, float]:
     """The epochs; the losses' parts, means over the optimizer steps taken."""
     generator = torch.Generator().manual_seed(seed + state.step)
-    frozen = state.step < settings.value_warmup_steps
+    frozen = _is_frozen(state, settings)
     sums: list[torch.Tensor] = []
     norms: list[float] = []
     epochs = 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,8 @@ from pasa.assembly import build_scorer, choose_model
 from pasa.config import Settings
 from pasa.errors import ConfigError, PasaError
 from pasa.models.base import Scorer
+from pasa.models.hf_batches import is_out_of_memory
+from pasa.models.hf_loading import first_line
 from pasa.results import check_writable, write_json, write_whole
 from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
@@ -65,6 +68,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
     `selector`: takes the place of the one that the settings name. Raises UserErrors before anything is trained where
     settings, data or models cannot be used, TrainingStopped later.
     """
+    run = _without_expansion(run)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     accelerator = make_accelerator(run)
@@ -79,6 +83,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
             open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget)
         )
         queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
+        _tell_unhidden(queries, say)
         held_out = _held_out(run, environment, {query.query.text for query in queries})
         judge = (selector or _selector(run, environment)) if run.rewards.selector_reward else None
         watchdog.beat("loading models")
@@ -98,6 +103,22 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
             say(f"going on after step {found[1].step}")
         trainer.record(command)
         return trainer.run_all()
+
+
+def _without_expansion(run: PpoRun) -> PpoRun:
+    """The run; where no expand session is ever held, nothing foretells their value, so that it counts for nothing."""
+    if run.rollouts.rounds and run.rollouts.expand_sessions:
+        return run
+    return replace(run, ppo=replace(run.ppo, gamma1=0.0), rollouts=replace(run.rollouts, valued_papers=0))
+
+
+def _tell_unhidden(queries: Sequence[TrainingQuery], tell: Tell) -> None:
+    if unknown := sum(not query.hidden.any for query in queries):
+        tell(
+            f"warning: {unknown} of {len(queries)} queries do not name the paper that they were made from "
+            "(source_meta: title or arxiv_id), so that it is not hidden: where the environment holds it, its citations "
+            "give the answers away"
+        )
 
 
 def _held_out(run: PpoRun, environment: Environment, trained_on: set[str]) -> list[TrainingQuery]:
@@ -208,13 +229,21 @@ class Trainer:
         self._watchdog.beat(f"step {number}, waiting for other processes' rollouts")
         told = self._report(rollouts, number)
         self._watchdog.beat(f"step {number}, learning")
-        engine.set_learning_rate(self._learning_rate_share(state.step))
+        engine.set_learning_rate(self._learning_rate_share(state.step), state.step < self._run.ppo.value_warmup_steps)
         batch = batch_of(rollouts.step, engine.decode, engine.pad_id)
         starts = [start.prompt_ids for start in rollouts.step.starts]
-        learnt, self._progress.ppo = ppo_step(
-            batch, starts, engine.model, engine.learner, self._run.ppo, state, self._processes, engine.device,
-            self._run.run.seed,
-        )  # fmt: skip
+        try:
+            learnt, self._progress.ppo = ppo_step(
+                batch, starts, engine.model, engine.learner, self._run.ppo, state, self._processes, engine.device,
+                self._run.run.seed,
+            )  # fmt: skip
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingStopped(  # weights may have moved in one process and not in another: nothing to go on from
+                f"step {number}, process {self._rank}: out of memory ({first_line(error)}): lower --forward_batch or "
+                f"--evaluation_batch and {_how_to_go_on(self._run)}"
+            ) from error
         ended = time.monotonic()
         metrics = learnt | told | {"seconds": ended - started, "seconds_learning": ended - rolled_out}
         if isinstance(engine.model, HalvingModel):
@@ -238,7 +267,10 @@ class Trainer:
         """Brings a server that writes for the policy up to date."""
         writer = self._rollouts.policy
         if hasattr(writer, "update"):
-            writer.update(self._engine.policy.language_model)
+            try:
+                writer.update(self._engine.policy.language_model)
+            except PasaError as error:
+                raise TrainingStopped(str(error)) from error
             self._engine.accelerator.wait_for_everyone()
 
     def _report(self, rollouts: StepRollouts, number: int) -> dict[str, float]:
@@ -247,19 +279,24 @@ class Trainer:
             self._tell(f"step {number}, process {self._rank}: {line}")
         for reason, count in sorted(rollouts.dropped.items()):
             self._tell(f"step {number}, process {self._rank}: {count} sessions not learnt from: {reason}")
+        if rollouts.failed_calls:
+            self._tell(f"step {number}, process {self._rank}: failed: {_listed(rollouts.failed_calls)}")
         counts = summed(session_counts(rollouts.step), self._processes)
         sums = summed(rollouts.metrics, self._processes)
         metrics = session_metrics(counts) | {n: v / self._processes.count for n, v in sums.items()}
-        for name in ("rollout/crawls_failed", "rollout/sessions_dropped", "rollout/sessions"):
-            metrics[name] = sums[name]
+        for name in ("sessions", "sessions_missing", "sessions_dropped", "crawls_failed", "calls_failed"):
+            metrics[f"rollout/{name}"] = sums[f"rollout/{name}"]
         asked = self._rollouts.environment.asked() | {f"scores_{k}": n for k, n in self._rollouts.scorer.asked.items()}
         metrics |= {f"asked/{name}": float(n) for name, n in sorted(asked.items())}  # of this process, since it began
         self._progress.empty_steps = 0 if counts["sessions"] else self._progress.empty_steps + 1
-        if metrics["rollout/crawls_failed"] and self._run.run.on_failure == "stop":
-            raise TrainingStopped(f"step {number}: a crawl failed and on_failure is stop; {_how_to_go_on(self._run)}")
+        if metrics["rollout/calls_failed"] and self._run.run.on_failure == "stop":
+            raise TrainingStopped(
+                f"step {number}: {metrics['rollout/calls_failed']:.0f} calls failed (on_failure is stop): mend it and "
+                f"{_how_to_go_on(self._run)}"
+            )
         if self._progress.empty_steps >= self._run.run.max_empty_steps:
             raise TrainingStopped(
-                f"{self._progress.empty_steps} steps in a row gave no session (max_empty_steps); "
+                f"{self._progress.empty_steps} steps in a row gave no session (max_empty_steps): mend it and "
                 f"{_how_to_go_on(self._run)}"
             )
         return metrics
@@ -283,15 +320,18 @@ class Trainer:
         mine = self._held_out[self._rank :: self._processes.count]
         with self._engine.whole_policy():
             self._follow()
-            records = self._rollouts.evaluate(mine, agent)
+            records, failed = self._rollouts.evaluate(mine, agent)
+        if failed:
+            self._tell(f"step {step}, held-out queries, process {self._rank}: failed: {_listed(failed)}")
         names = ("crawler_recall", "papers", "matched", "actions", "reward")
         sums = summed(
             {name: sum(record[name] for record in records) for name in names} | {"queries": float(len(records))},
             self._processes,
         )
-        count = max(1.0, sums["queries"])
-        metrics = {f"eval/{name}": sums[name] / count for name in names} | {"eval/queries": sums["queries"]}
-        self._log(step, metrics, force=True)
+        count = sums["queries"]
+        if count:
+            metrics = {f"eval/{name}": sums[name] / count for name in names} | {"eval/queries": count}
+            self._log(step, metrics, force=True)
 
     def _log(self, step: int, metrics: dict[str, float], force: bool = False) -> None:
         if not self._engine.accelerator.is_main_process or (step % self._run.run.logging_steps and not force):
@@ -337,8 +377,12 @@ def kept_lines(path: Path, step: int) -> None:
     write_whole(path, "".join(kept))
 
 
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
 def _how_to_go_on(run: PpoRun) -> str:
-    return f"mend it and run the same command: it goes on from the last checkpoint in {run.run.output_dir}"
+    return f"run the command again: it goes on from the last checkpoint in {run.run.output_dir}"
 
 
 def _say_nothing(_: str) -> None:

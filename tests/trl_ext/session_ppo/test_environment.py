@@ -6,8 +6,13 @@ import pytest
 
 from pasa.config import AgentSettings, ToolSettings
 from pasa.errors import ServiceError, ToolError
-from pasa.paper import Reference
+from pasa.paper import Paper, Reference
+from pasa.tools.arxiv import ArxivSource
+from pasa.tools.http import HttpClient
+from pasa.tools.http_pace import HostLimit
+from pasa.tools.service_urls import http_settings
 from pasa.workers import Workers
+from tests.services import FakeServices, Fault
 from tests.world import World
 from trl_ext.session_ppo.environment import Kept, QueryWorkers, make_environment, open_environment
 from trl_ext.session_ppo.hidden import HiddenPapers, hidden_papers
@@ -36,6 +41,36 @@ def test_failures_are_not_kept_and_the_oldest_answer_goes():
     assert [kept.get(key, lambda key=key: key * 2) for key in "abc"] == ["aa", "bb", "cc"]
     assert kept.get("a", lambda: "again") == "again"
     assert kept.get_many(["c", "x", "x"], lambda places: [f"at {i}" for i in places]) == ["cc", "at 1", "at 1"]
+
+
+def test_what_another_thread_pushed_out_meanwhile_is_answered_all_the_same():
+    kept = Kept(size=2)
+    kept.get("a", lambda: "first")
+
+    def ask(places):
+        for key in "xyz":  # as other threads may while this one waits for a service
+            kept.get(key, lambda: "other")
+        return ["second" for _ in places]
+
+    assert kept.get_many(["a", "b"], ask) == ["first", "second"]
+    assert kept.get_many(["a", "b"], lambda places: pytest.fail("asked again")) == ["first", "second"]
+
+
+def test_what_a_lost_request_left_open_is_asked_for_again_and_what_is_unknown_is_not():
+    papers = [Paper(f"Study of {word}", arxiv_id=f"1706.0376{n}") for n, word in enumerate(("amber", "basil"))]
+    references = [Reference(title) for title in (*(paper.title for paper in papers), "A book that nobody indexed")]
+    ids = [paper.arxiv_id for paper in papers]
+    with FakeServices(papers) as services:
+        settings = http_settings(services.urls, {"arxiv_api": HostLimit()}, max_retries=0)
+        with HttpClient(settings) as client:
+            arxiv = ArxivSource(client, services.urls.arxiv_api, ids_per_request=1, titles_per_request=1)
+            source = make_environment(World(), arxiv, cuts_off=True).source
+            services.script("arxiv_api", None, Fault.status(500), None)
+            for asked, found in ((3, [True, False, False]), (5, [True, True, False]), (5, [True, True, False])):
+                assert [paper is not None for paper in source.papers_by_reference(references)] == found
+                assert len(services.requests_to("arxiv_api")) == asked
+            services.script("arxiv_api", None, Fault.status(500))
+            assert [list(source.papers_by_id(ids)) for _ in range(2)] == [ids[:1], ids]
 
 
 def test_a_step_asks_the_world_for_each_search_page_and_reference_once():

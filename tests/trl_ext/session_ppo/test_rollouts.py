@@ -152,7 +152,7 @@ def test_greedy_crawls_are_the_agents_own():
     asked = queries(world)
     settings = AgentSettings(search_papers=6, expand_papers=1000)  # all: answers come before others in rollouts
     made = rollouts(world, asked)
-    found = made.evaluate(asked, settings)
+    found, _ = made.evaluate(asked, settings)
     made.close()
     with PaperAgent(world, world.scorer, world, world, settings) as agent:
         results = [agent.run(query.query) for query in asked]
@@ -208,6 +208,35 @@ def test_a_reference_or_a_score_that_failed_costs_the_sessions_that_depend_on_it
     result = run(world)
     assert result.dropped["a cited paper could not be looked up"] > 0
     assert all(a.found == 0 for s in result.step.sessions if s.kind == "expand" for a in s.actions)
+
+
+def test_a_result_that_could_not_be_looked_up_costs_its_search_session():
+    world = World()
+    world.failing_ids = {paper.arxiv_id for paper in world.papers if paper.arxiv_id}
+    result = run(world)
+    assert result.failed_calls["metadata"] > 0
+    assert result.metrics["rollout/calls_failed"] == sum(result.failed_calls.values())
+    kept = [session for session in result.step.sessions if session.kind == "search"]
+    assert len(kept) + result.dropped["a search failed"] == len(QUESTIONS)
+    assert result.dropped["a search failed"] > 0
+
+
+def test_pages_and_replies_that_failed_are_counted():
+    world = World()
+    world.failing_pages = set(world.pages)
+    assert run(world).failed_calls.keys() == {"page"}
+    world = World()
+    world.failing_replies = set(world.pages)
+    result = run(world)
+    assert result.failed_calls["crawler"] > 0
+    assert {session.kind for session in result.step.sessions} == {"search"}
+
+
+def test_a_score_that_is_no_number_costs_the_sessions_that_depend_on_it():
+    world = World()
+    score = world.scorer.score
+    world.scorer.score = lambda requests: [float("nan") for _ in score(requests)]
+    assert run(world).dropped["the Selector failed"] > 0
 
 
 def test_a_policy_that_fails_is_told_and_a_bug_is_raised():

@@ -219,6 +219,79 @@ def test_a_search_that_stays_down_stops_the_run_with_a_line(toy, tmp_path, monke
         train(settings(toy, tmp_path / "b", on_failure="stop"), tell=quiet)
 
 
+class WithoutPages:
+    """A source whose pages cannot be had."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def sections(self, paper):
+        raise ServiceError("pages are down", 503)
+
+
+def test_pages_that_cannot_be_had_are_told_and_stop_a_run_that_is_to_stop(toy, tmp_path, monkeypatch):
+    @contextmanager
+    def opened(tools, agent, cut_off, budget):
+        with open_environment(tools, agent, cut_off, budget) as environment:
+            yield dataclasses.replace(environment, source=WithoutPages(environment.source))
+
+    monkeypatch.setattr(trainer, "open_environment", opened)
+    told = []
+    train(settings(toy, tmp_path / "out", steps=1), tell=told.append)
+    assert any(line.startswith("step 1, process 0: failed: page ") for line in told)
+    assert metrics(tmp_path / "out")[1]["rollout/calls_failed"] > 0
+    with pytest.raises(TrainingStopped, match="calls failed"):
+        train(settings(toy, tmp_path / "stop", steps=1, on_failure="stop"), tell=quiet)
+
+
+def test_held_out_queries_that_could_not_be_crawled_are_told_and_no_recall_of_0_is_logged(toy, tmp_path, monkeypatch):
+    with_engine(monkeypatch, lambda: True)
+    told = []
+    with pytest.raises(TrainingStopped):
+        train(settings(toy, tmp_path / "out", eval_queries=str(toy.held_out), max_empty_steps=1), tell=told.append)
+    assert any(line.startswith("step 0, held-out queries, process 0: failed: crawl broken off ") for line in told)
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_while_the_value_alone_learns_the_policys_weights_stay_where_they_are(toy, tmp_path, weight_decay):
+    run = settings(toy, tmp_path / "out", steps=2, save_steps=1, value_warmup_steps=1, weight_decay=weight_decay)
+    train(run, tell=quiet)
+    start, frozen, learnt_once = (
+        weights(folder) for folder in (toy.model, *(tmp_path / "out" / f"checkpoint-{n}" for n in (1, 2)))
+    )
+    assert all(torch.equal(frozen[name], start[name]) for name in frozen)
+    assert not all(torch.equal(learnt_once[name], start[name]) for name in start)
+
+
+def test_where_nothing_is_ever_expanded_what_is_found_earns_no_value_of_its_expansion(toy, tmp_path):
+    train(settings(toy, tmp_path / "out", steps=1, rounds=0), tell=quiet)
+    line = metrics(tmp_path / "out")[1]
+    assert line["rollout/starts"] == line["later_value_mean"] == 0
+    assert not any(name.startswith("asked/pages") for name in line)
+
+
+def test_queries_that_do_not_name_their_source_are_told_of(toy, tmp_path):
+    rows = [json.loads(line) for line in toy.queries.read_text().splitlines()]
+    nameless = tmp_path / "nameless.jsonl"
+    nameless.write_text("".join(json.dumps({**row, "source_meta": {}}) + "\n" for row in rows))
+    told = []
+    train(settings(toy, tmp_path / "out", steps=1, queries=str(nameless)), tell=told.append)
+    assert any(f"warning: {len(rows)} of {len(rows)} queries do not name the paper" in line for line in told)
+
+
+def test_what_does_not_fit_into_memory_in_a_step_stops_the_run_with_advice(toy, tmp_path, monkeypatch):
+    def too_much(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "ppo_step", too_much)
+    with pytest.raises(TrainingStopped, match=r"step 1, process 0: out of memory .* lower --forward_batch"):
+        train(settings(toy, tmp_path / "out"), tell=quiet)
+
+
 def test_what_is_too_much_for_the_memory_goes_through_in_halves():
     seen = []
 
