@@ -197,9 +197,11 @@ def rollouts(environment: Environment, writer: Any, sizes: RolloutSettings) -> R
 
 
 def warm_up(policy: SessionPolicy, tokenizer: Any, device: torch.device) -> None:
+    """A pass through each model: weights that a file is mapped to are read when first used, and are no extra memory."""
     ids = torch.tensor([tokenizer("a few words to warm up")["input_ids"]], device=device)
     with torch.no_grad():
-        policy.language_model(ids)
+        for model in (policy.language_model, policy.reference, policy.value_body):
+            model(ids)
 
 
 class SlowEngine:
