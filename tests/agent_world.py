@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -165,8 +166,14 @@ def start(args: Sequence[str], cwd: Path, environment: dict[str, str] | None = N
         [sys.executable, str(ROOT / "run_paper_agent.py"), *args],
         cwd=cwd,
         env=clean | (environment or {}),
+        preexec_fn=_heed_interrupts,
         **(pipes | popen),
     )
+
+
+def _heed_interrupts() -> None:
+    """Tests that a shell put into the background ignore SIGINT, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def service_flags(services: FakeServices, folder: Path, **tools: Any) -> list[str]:
