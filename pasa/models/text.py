@@ -67,12 +67,13 @@ _NO_SUBJECT_OR_STOP = FUNCTION_WORDS | ASK_WORDS | {STOP}
 
 def _ascii_table(stop: str) -> bytes:
     """For bytes.translate: letters in lower case and digits stay, what stands within a phrase becomes a space."""
-    return bytes(
-        ord(chr(code).lower())
-        if chr(code).isalnum()
-        else ord(" " if chr(code).isspace() or chr(code) in "_-/'" else stop)
-        for code in range(128)
-    ) + bytes(range(128, 256))
+
+    def kept(character: str) -> str:
+        if character.isalnum():
+            return character.lower()
+        return " " if character.isspace() or character in "_-/'" else stop
+
+    return "".join(kept(chr(code)) for code in range(128)).encode() + bytes(range(128, 256))
 
 
 _WORDS, _WORDS_AND_STOPS = _ascii_table(" "), _ascii_table(STOP)
