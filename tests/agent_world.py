@@ -156,24 +156,36 @@ class Outcome:
         return all(word in line for word in words)
 
 
-def start(args: Sequence[str], cwd: Path, environment: dict[str, str] | None = None, **popen: Any) -> Any:
-    """run_paper_agent.py as a process of its own, its cache under `cwd`; kill it if you do not wait for it."""
+def start(
+    args: Sequence[str],
+    cwd: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    limit: Callable[[], None] | None = None,
+    **popen: Any,
+) -> Any:
+    """run_paper_agent.py as a process of its own, its cache under `cwd`; kill it if you do not wait for it.
+
+    `limit` runs in the new process before the program, to set limits of the operating system.
+    """
     keys = ("SERPER_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL", *SCHOLARLY_KEYS)
     clean = {k: v for k, v in os.environ.items() if k not in keys}
     clean |= {"XDG_CACHE_HOME": str(cwd / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+    def before() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that a shell put into the background ignore it
+        if limit:
+            limit()
+
     return subprocess.Popen(
         [sys.executable, str(ROOT / "run_paper_agent.py"), *args],
         cwd=cwd,
         env=clean | (environment or {}),
-        preexec_fn=_heed_interrupts,
+        preexec_fn=before,
         **(pipes | popen),
     )
-
-
-def _heed_interrupts() -> None:
-    """Tests that a shell put into the background ignore SIGINT, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def service_flags(services: FakeServices, folder: Path, **tools: Any) -> list[str]:

@@ -213,7 +213,7 @@ def test_a_full_disk_costs_neither_the_search_nor_the_answer(tmp_path: Path) -> 
     environment = {"SERPER_API_KEY": SECRET, "OPENAI_API_KEY": "x", "TMPDIR": str(tmp_path)}
     with FakeServices(papers(), serper_key=SECRET) as services, ModelServer() as models:
         flags = [*service_flags(services, tmp_path, cache_dir=str(tmp_path / "kept")), *models.flags, "--quiet"]
-        process = start([QUESTION, *flags, "--format", "json"], tmp_path, environment, preexec_fn=on_a_full_disk)
+        process = start([QUESTION, *flags, "--format", "json"], tmp_path, environment, limit=on_a_full_disk)
         out, err = map(bytes.decode, process.communicate(timeout=60))
     assert {paper["title"] for paper in json.loads(out)["papers"]} == FOUND
     assert process.returncode == 2
@@ -228,7 +228,7 @@ def test_a_file_of_queries_shows_the_answer_that_it_cannot_write(tmp_path: Path)
     environment = {"SERPER_API_KEY": SECRET, "OPENAI_API_KEY": "x", "TMPDIR": str(tmp_path)}
     with FakeServices(papers(), serper_key=SECRET) as services, ModelServer() as models:
         flags = [*service_flags(services, tmp_path), *models.flags, "--quiet", "--format", "tree"]
-        process = start(["--input_file", "q.jsonl", *flags], tmp_path, environment, preexec_fn=on_a_full_disk)
+        process = start(["--input_file", "q.jsonl", *flags], tmp_path, environment, limit=on_a_full_disk)
         out, err = process.communicate(timeout=60)
     assert set(nodes(json.loads(out))) == FOUND
     assert (process.returncode, len(err.splitlines())) == (2, 1)
