@@ -190,6 +190,7 @@ def test_a_browser_filters_sorts_and_makes_no_request(browser_page: Any, tmp_pat
     assert titles() == []
     browser_page.locator("a[href='#p1']").focus()
     browser_page.keyboard.press("Enter")  # a dot leads to its paper, filtered out or not
+    browser_page.locator("#list h3:visible").wait_for()  # the page hears of it after the key press is over
     assert [title[0] for title in titles()] == ["1"]
     assert browser_page.evaluate("document.documentElement.scrollWidth") == 390
     assert said == [report.as_uri()]
