@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)  # two steps of a few CPU seconds, which a
 def outcomes(tiny_model, tmp_path_factory):
     library = str(ppo_step.write_library(tmp_path_factory.mktemp("library") / "papers.jsonl"))
     told = {"model": tiny_model, "library": library, "searches": 1, "expansions": 1}
-    told |= {"search_seconds": 0.0, "valued_papers": 1}
+    told |= {"call_seconds": 0.0, "valued_papers": 1}
     return {way: ppo_step.run(argparse.Namespace(way=way, **told)) for way in ppo_step.WAYS}
 
 
@@ -37,3 +37,15 @@ def test_a_step_is_measured_in_parts(outcomes):
     for figures in outcomes.values():
         assert figures["seconds"] == pytest.approx(figures["rollout_seconds"] + figures["learning_seconds"])
         assert figures["step_mb"] > 0
+
+
+def test_both_ways_wait_for_the_environment(outcomes):
+    assert 0 < outcomes["ours"]["calls"] <= outcomes["naive"]["calls"]
+
+
+def test_a_model_that_is_not_there_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ppo_step.py", "--model", "/nope"])
+    with pytest.raises(SystemExit) as ended:
+        ppo_step.main()
+    assert ended.value.code == 2
+    assert "no checkpoint at '/nope'" in capsys.readouterr().err.splitlines()[-1]
