@@ -22,7 +22,7 @@ from trl_ext.session_ppo.rollouts import RolloutSettings
 from trl_ext.session_ppo.settings import PpoSettings
 from trl_ext.session_ppo.step import Evaluation, targets_of
 
-NAIVE_BATCH = 4  # upstream's --local_rollout_forward_batch_size
+BATCH = 4  # upstream's --local_rollout_forward_batch_size
 LOSSES = ("policy_loss", "value_loss", "kl_step")
 ALONE = SingleProcess()
 
@@ -62,8 +62,8 @@ class Naive:
         logits = []
         for layer in sorted({session.layer for session in self._script.sessions}):
             sessions = [session for session in self._script.sessions if session.layer == layer]
-            for at in range(0, len(sessions), NAIVE_BATCH):
-                logits += self._write(sessions[at : at + NAIVE_BATCH])
+            for at in range(0, len(sessions), BATCH):
+                logits += self._write(sessions[at : at + BATCH])
             for session in sessions:
                 self._act(session)
         self._policy.train()
@@ -95,8 +95,9 @@ class Naive:
                 hits = self._web.search(argument, RolloutSettings().search_papers)
                 self._meet([hit.paper for hit in hits])
             elif action.kind == "expand":
-                page = self._page(session.prompt_ids)
-                self._meet(self._web.papers_by_reference(page[argument].references))
+                for cited in self._page(session.prompt_ids)[argument].references:
+                    if cited.title not in self._papers:
+                        self._meet(self._web.papers_by_reference([cited]))
 
     def _meet(self, papers: Sequence[Paper | None]) -> None:
         self._papers |= {paper.title: paper for paper in papers if paper is not None}
@@ -114,7 +115,7 @@ class Naive:
         """From kept logits [S, R, V]; reference and value of whole rows, all padded to the longest."""
         batch, policy = self.batch, self._policy
         log_probs, entropy, reference, values = [], [], [], []
-        for rows in self._rows(NAIVE_BATCH):
+        for rows in self._rows(BATCH):
             some = logits[rows].log_softmax(-1)  # [4, R, V]
             log_probs.append(some.gather(2, batch.reply_ids[rows, :, None]).squeeze(2))
             entropy.append(-(some.exp() * some).sum(-1))

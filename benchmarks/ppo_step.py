@@ -6,14 +6,15 @@
 Both take the same step from the same weights: 4 search sessions on questions of the demo library, 6 expand sessions, 6
 more. What sessions say is scripted, token by token through the model, so that both write the same replies. The library
 answers every call after `--call_seconds`, as services on the web would (0 to compare computing alone): a search, a
-paper's page, the papers that a section cites.
+paper's page, cited titles (20 a call at most).
 
-"naive": replies in batches of 4, padded to the longest, with every token's logits kept; one call at a time; then
-log-probabilities out of whole logits, prompts included, of rows that are the step's longest prompt and longest reply
-wide, prompts padded on the left. "ours": trl_ext/session_ppo, CHUNK_TOKENS at a time onto the vocabulary. Each runs in
-a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what the loaded
-models take, while sessions are written and evaluated: of the process (VmHWM) on a CPU, of torch's allocator on a GPU.
-Losses are compared over all rounds. A busy machine stretches seconds, not CPU seconds, which leave waiting out.
+"naive": replies in batches of 4, padded to the longest, with every token's logits kept; one call at a time, of one
+title, for what was not asked yet; then log-probabilities out of whole logits, prompts included, of rows that are the
+step's longest prompt and longest reply wide, prompts padded on the left. "ours": trl_ext/session_ppo, replies in
+batches of 4 too, CHUNK_TOKENS at a time onto the vocabulary. Each runs in a process of its own, taking turns; figures
+are medians over rounds. Extra memory is the peak above what the loaded models take, while sessions are written and
+evaluated: of the process (VmHWM) on a CPU, of torch's allocator on a GPU. Losses are compared over all rounds. A busy
+machine stretches seconds, not CPU seconds, which leave waiting out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import torch
 
-from benchmarks.naive_ppo import LOSSES, Naive
+from benchmarks.naive_ppo import BATCH, LOSSES, Naive
 from benchmarks.scripted_sessions import DEMO, Web, Writer, decoded, write_library
 from benchmarks.sft_step import first_layers
 from pasa.config import ToolSettings
@@ -53,7 +54,7 @@ from trl_ext.session_ppo.step import first_state, ppo_step
 
 MODEL = "checkpoints/smollm2-135m"
 WAYS = ("naive", "ours")
-CHUNK_TOKENS, EVALUATION_BATCH = 64, 4
+CHUNK_TOKENS = 64
 LEARNING_RATE, SEED = 1e-5, 0
 MEGABYTE = 1e6
 
@@ -112,6 +113,7 @@ def report(rounds: list[dict[str, dict[str, Any]]], args: argparse.Namespace) ->
         "rounds": rounds,
         "medians": medians,
         "times_faster": medians["naive"]["seconds"] / medians["ours"]["seconds"],
+        "calls": {way: rounds[0][way]["calls"] for way in WAYS},
         "times_less_cpu": medians["naive"]["cpu_seconds"] / medians["ours"]["cpu_seconds"],
         "share_of_rollout_memory": medians["ours"]["rollout_mb"] / medians["naive"]["rollout_mb"],
         "losses_apart": apart,
@@ -134,9 +136,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=LEARNING_RATE)
     learner = PlainLearner(policy, optimizer, 1.0)
     tokenizer = load_tokenizer(args.model)
-    writer = Writer(LoadedModel(policy.language_model, tokenizer, args.model, ""), args.searches + args.expansions, 992)
+    writer = Writer(LoadedModel(policy.language_model, tokenizer, args.model, ""), BATCH, 992)
     sizes = RolloutSettings(
-        search_sessions=args.searches, expand_sessions=args.expansions, valued_papers=args.valued_papers
+        search_sessions=args.searches,
+        expand_sessions=args.expansions,
+        valued_papers=args.valued_papers,
+        generation_batch=BATCH,
     )
     queries = read_training_queries(DEMO / "questions.jsonl")[: args.searches]
     tools = ToolSettings(engine="library", library=args.library)
@@ -168,7 +173,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def settings() -> PpoSettings:
     """The paper's, without warm-up; both ways take sessions one at a time where they learn."""
-    return PpoSettings(value_warmup_steps=0, evaluation_batch=EVALUATION_BATCH)
+    return PpoSettings(value_warmup_steps=0, evaluation_batch=BATCH)
 
 
 def rollouts(environment: Environment, writer: Any, sizes: RolloutSettings) -> Rollouts:

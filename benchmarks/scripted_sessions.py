@@ -27,6 +27,7 @@ SECTION_NAMES = (
     "Training Objective", "Experimental Setup", "Baselines", "Results", "Ablations", "Discussion and Limitations",
 )  # fmt: skip
 ABSTRACTS_JOINED, CITED_A_SECTION = 6, 5
+TITLES_A_CALL = 20  # looked up together at most, as pasa/tools/arxiv.py does
 LEAST_QUERIES, MOST_QUERIES, MOST_SECTIONS, WORDS_A_QUERY = 3, 5, 8, 10
 
 
@@ -55,10 +56,10 @@ class Web:
         self.calls = 0
         self._lock = threading.Lock()
 
-    def _wait(self) -> None:
+    def _wait(self, calls: int = 1) -> None:
         with self._lock:
-            self.calls += 1
-        time.sleep(self._seconds)
+            self.calls += calls
+        time.sleep(calls * self._seconds)
 
     def search(self, query: str, limit: int, end_date: Any = None) -> list[SearchHit]:
         self._wait()
@@ -71,7 +72,7 @@ class Web:
         return known.sections if known else None
 
     def papers_by_reference(self, references: Sequence[Reference]) -> list[Paper | None]:
-        self._wait()
+        self._wait(-(-len(references) // TITLES_A_CALL))
         return [_without_page(paper) for paper in self._source.papers_by_reference(references)]
 
     def papers_by_id(self, arxiv_ids: Sequence[str]) -> dict[str, Paper]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs, PartialState
-from accelerate.utils import DeepSpeedPlugin, DistributedType, GradientAccumulationPlugin
+from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin
 from transformers import PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
@@ -31,6 +31,8 @@ def make_accelerator(run: PpoRun) -> Accelerator:
 
     Raises ConfigError for FSDP, whose processes must pass through the model equally often, also while they sample.
     """
+    if _is_set("ACCELERATE_USE_FSDP"):  # on CPUs accelerate would run DDP instead, without a word
+        raise ConfigError("PPO does not run under FSDP: use a file of configs/accelerate/ for ZeRO-3, ZeRO-2 or DDP")
     on_cpu = run.models.device == "cpu" or not torch.cuda.is_available()
     bf16 = run.run.bf16 == "true" or (run.run.bf16 == "auto" and not on_cpu)
     wait = timedelta(seconds=2 * run.run.watchdog_seconds)  # the watchdog's message comes first
@@ -38,7 +40,7 @@ def make_accelerator(run: PpoRun) -> Accelerator:
         PartialState(cpu=True, timeout=wait)
     accelerator = Accelerator(
         mixed_precision="bf16" if bf16 else "no",
-        cpu=on_cpu and not _wants_deepspeed(),
+        cpu=on_cpu and not _is_set("ACCELERATE_USE_DEEPSPEED"),
         log_with=run.run.trackers or None,
         project_dir=run.run.output_dir if run.run.trackers else None,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the learner says what makes a step
@@ -48,8 +50,6 @@ def make_accelerator(run: PpoRun) -> Accelerator:
             DistributedDataParallelKwargs(broadcast_buffers=False),
         ],
     )
-    if accelerator.distributed_type == DistributedType.FSDP:
-        raise ConfigError("PPO does not run under FSDP: use a file of configs/accelerate/ for ZeRO-3, ZeRO-2 or DDP")
     if accelerator.state.deepspeed_plugin is not None:
         unset_hf_deepspeed_config()
     return accelerator
@@ -72,9 +72,9 @@ def _sharded_loading(plugin: DeepSpeedPlugin | None) -> Iterator[None]:
         unset_hf_deepspeed_config()
 
 
-def _wants_deepspeed() -> bool:
-    """Whether the launcher's file asks for DeepSpeed."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+def _is_set(flag: str) -> bool:
+    """Whether the launcher's file asks for something."""
+    return os.environ.get(flag, "").lower() == "true"
 
 
 class Engine:

@@ -61,7 +61,12 @@ class Kept(Generic[T]):
         self._answers: OrderedDict[Hashable, T] = OrderedDict()
         self._under_way: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._in_doubt: set[Hashable] = set()
         self.asked: Counter[str] = Counter()  # "kept", "new"
+
+    def is_in_doubt(self, key: Hashable) -> bool:
+        """Whether the last answer to `key` was a None that a failure may stand behind."""
+        return key in self._in_doubt
 
     def get(self, key: Hashable, ask: Callable[[], T]) -> T:
         """What `ask` gives, or gave before; threads that come at the same time wait for one of them to ask."""
@@ -82,7 +87,8 @@ class Kept(Generic[T]):
     ) -> list[T]:
         """The answer to each key; `ask` is given the places of those that are not kept, and answers in their order.
 
-        Where `failures` rises meanwhile, a None may stand for one, of another thread's at times: it is not kept.
+        Where `failures` rises meanwhile, a None may stand for one, of another thread's at times: it is not kept, and
+        its key is in doubt until it is asked again.
         """
         with self._lock:
             known = {key: self._answers[key] for key in keys if key in self._answers}
@@ -95,8 +101,10 @@ class Kept(Generic[T]):
         with self._lock:
             self.asked["kept"] += len(known)
             self.asked["new"] += len(asked)
+            self._in_doubt.difference_update(asked)
             for key in keys:
                 if key in asked and asked[key] is None and has_failed:
+                    self._in_doubt.add(key)
                     continue
                 self._answers[key] = answers[key]  # known ones as well: another thread may have pushed them out
                 self._answers.move_to_end(key)
@@ -105,8 +113,16 @@ class Kept(Generic[T]):
         return [answers[key] for key in keys]
 
 
+class _Partial(Exception):
+    """The hits of a search that one of several engines failed at."""
+
+    def __init__(self, hits: list[SearchHit]) -> None:
+        super().__init__()
+        self.hits = hits
+
+
 class KeptSearch:
-    """An engine that is asked for the same search once."""
+    """An engine that is asked for the same search once, and again where one of several engines failed."""
 
     def __init__(self, engine: SearchEngine, budget: CallBudget) -> None:
         self.name = engine.name
@@ -119,9 +135,16 @@ class KeptSearch:
 
         def ask() -> list[SearchHit]:
             self._budget.take()
-            return self._engine.search(query, limit, end_date)
+            failed_before = _failures(self._engine)
+            hits = self._engine.search(query, limit, end_date)
+            if _failures(self._engine) > failed_before:  # another thread's search may have failed: asked once more too
+                raise _Partial(hits)
+            return hits
 
-        return list(self.kept.get((query, limit, end_date), ask))
+        try:
+            return list(self.kept.get((query, limit, end_date), ask))
+        except _Partial as partial:
+            return partial.hits
 
 
 class KeptSource:
@@ -165,9 +188,19 @@ class KeptSource:
 
         return self.pages.get(paper.key, ask)
 
+    def is_in_doubt(self, asked: Reference | str) -> bool:
+        """Whether a reference or an arXiv id was told as unknown in a look-up that failed in part."""
+        if isinstance(asked, str):
+            return self.papers.is_in_doubt(("id", asked))
+        return self.papers.is_in_doubt(asked)
+
     def _failures(self) -> int:
-        """Items that the source could not look up so far, if it counts them: it tells of them as of unknown ones."""
-        return sum(getattr(self._source, "failures", dict)().values())
+        return _failures(self._source)
+
+
+def _failures(asked: SearchEngine | PaperSource) -> int:
+    """What engine or source could not look up so far, if it counts that: it tells of it as of unknown items."""
+    return sum(getattr(asked, "failures", dict)().values())
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from pasa.batcher import in_thread
+from pasa.errors import ToolError
 from pasa.models.base import CrawlRequest, Generator, Reply, Sampling, Scorer, SideBySide
 from pasa.models.hf_batches import like_length_batches
 from pasa.models.hf_generator import STOP_TEXTS, HuggingFaceGenerator
 from pasa.models.hf_loading import LoadedModel
+from pasa.paper import Paper, Reference
 from pasa.tools.base import PaperSource, SearchEngine
 from pasa.workers import Workers
 
@@ -121,9 +123,23 @@ class StepWorkers(Workers):
     ) -> None:
         super().__init__(generator, scorer, engine, source, threads_num, look_ups_at_once=1)
         is_served = isinstance(generator, SideBySide)
+        self._is_in_doubt: Callable[[Reference | str], bool] = getattr(source, "is_in_doubt", lambda _: False)
         self.prompts = None if is_served else PromptBatches(generator, self._executors[1], batch_size)
 
     async def generate(self, request: CrawlRequest, sampling: Sampling) -> Reply:
         if self.prompts is None:  # a server forms its own batches
             return await super().generate(request, sampling)
         return await self.prompts.submit(request, sampling)
+
+    async def paper_by_id(self, arxiv_id: str) -> Paper | None:
+        """The paper; ToolError where it may be unknown for a failure's sake alone."""
+        return self._surely(arxiv_id, await super().paper_by_id(arxiv_id))
+
+    async def paper_by_reference(self, reference: Reference) -> Paper | None:
+        """The paper; ToolError where it may be unknown for a failure's sake alone."""
+        return self._surely(reference, await super().paper_by_reference(reference))
+
+    def _surely(self, asked: Reference | str, paper: Paper | None) -> Paper | None:
+        if paper is None and self._is_in_doubt(asked):
+            raise ToolError("unknown, in a look-up that failed in part", service="sources", kind="failed in part")
+        return paper

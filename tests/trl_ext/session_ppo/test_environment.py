@@ -8,6 +8,7 @@ from pasa.config import AgentSettings, ToolSettings
 from pasa.errors import ServiceError, ToolError
 from pasa.paper import Paper, Reference
 from pasa.tools.arxiv import ArxivSource
+from pasa.tools.fusion import FusedSearch
 from pasa.tools.http import HttpClient
 from pasa.tools.http_pace import HostLimit
 from pasa.tools.service_urls import http_settings
@@ -69,8 +70,23 @@ def test_what_a_lost_request_left_open_is_asked_for_again_and_what_is_unknown_is
             for asked, found in ((3, [True, False, False]), (5, [True, True, False]), (5, [True, True, False])):
                 assert [paper is not None for paper in source.papers_by_reference(references)] == found
                 assert len(services.requests_to("arxiv_api")) == asked
+                in_doubt = [source.is_in_doubt(reference) for reference in references]
+                assert in_doubt == ([False, True, True] if asked == 3 else [False] * 3)
             services.script("arxiv_api", None, Fault.status(500))
             assert [list(source.papers_by_id(ids)) for _ in range(2)] == [ids[:1], ids]
+
+
+def test_a_search_that_one_of_several_engines_failed_at_is_asked_again():
+    whole, half = World(), World(seed=1)
+    half.failing_searches = {"words"}
+    environment = make_environment(FusedSearch([whole, half]), whole, cuts_off=False)
+    first = environment.engine.search("words", 5)
+    half.failing_searches = set()
+    again = environment.engine.search("words", 5)
+    assert first
+    assert again != first
+    assert environment.engine.search("words", 5) == again
+    assert (whole.calls["search"], half.calls["search"]) == (2, 2)
 
 
 def test_a_step_asks_the_world_for_each_search_page_and_reference_once():

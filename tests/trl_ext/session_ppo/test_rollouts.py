@@ -221,6 +221,45 @@ def test_a_result_that_could_not_be_looked_up_costs_its_search_session():
     assert result.dropped["a search failed"] > 0
 
 
+def test_look_ups_lost_from_a_batch_cost_the_sessions_that_depend_on_them():
+    """Sources count such as failures and tell of the papers as of unknown ones."""
+
+    class Losing(World):
+        lost = 0
+        losing = frozenset({"id", "reference"})
+
+        def failures(self):
+            return {"requests": self.lost}
+
+        def papers_by_id(self, arxiv_ids):
+            found = super().papers_by_id(arxiv_ids)
+            if "id" not in self.losing:
+                return found
+            self.lost += len(found)
+            return {}
+
+        def papers_by_reference(self, references):
+            found = super().papers_by_reference(references)
+            if "reference" not in self.losing:
+                return found
+            self.lost += sum(paper is not None for paper in found)
+            return [None] * len(found)
+
+    world = Losing()
+    world.losing = {"reference"}
+    result = run(world)
+    assert result.dropped["a cited paper could not be looked up"] > 0
+    assert all(a.found == 0 for s in result.step.sessions if s.kind == "expand" for a in s.actions)
+    world = Losing()
+    world.losing = {"id"}
+    result = run(world)
+    assert result.dropped["a search failed"] > 0
+    assert result.failed_calls["metadata"] > 0
+    world = Losing()
+    world.losing = set()
+    assert run(world).step == run(World()).step
+
+
 def test_pages_and_replies_that_failed_are_counted():
     world = World()
     world.failing_pages = set(world.pages)

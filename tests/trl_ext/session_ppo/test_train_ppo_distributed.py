@@ -120,6 +120,24 @@ def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(
 
 @pytest.mark.distributed
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("form", [{}, {"lora_rank": 2, "value_body": "shared"}], ids=["full", "LoRA"])
+def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
+    log = tmp_path / "log"
+    whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 3, **form, **SLOW}
+    finish(alone(log, words(toy, tmp_path / "one", search_sessions=8, **whole_round)), log)
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--master_port", "0"]
+    arguments = words(toy, tmp_path / "two", search_sessions=4, **whole_round)
+    finish(start(log, sys.executable, *launcher, "scripts/train_ppo.py", *arguments), log)
+    assert "2 process(es) (multi_cpu)" in log.read_text()
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert list(one) == list(two) == [1, 2, 3]
+    for step, expected in one.items():
+        for name in ("reward_per_session", "policy_loss", "value_loss", "kl_reference", "return_mean", "entropy"):
+            assert two[step][name] == pytest.approx(expected[name], abs=TOLERANCE), (step, name)
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
 def test_a_process_that_stops_does_not_leave_the_other_waiting(toy, tmp_path):
     log = tmp_path / "log"
     arguments = words(toy, tmp_path / "out", steps=100000, save_steps=100000, watchdog_seconds=20)

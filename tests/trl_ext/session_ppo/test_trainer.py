@@ -333,3 +333,10 @@ def test_mistakes_end_with_a_line(toy, tmp_path, capfd):
         line = capfd.readouterr().err.splitlines()[-1]
         assert line.startswith("error: ")
         assert said in line
+
+
+def test_fsdp_is_refused_where_accelerate_would_run_something_else(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "True")
+    with pytest.raises(ConfigError, match="FSDP"):
+        train(settings(toy, tmp_path))
+    assert not list(tmp_path.iterdir())
