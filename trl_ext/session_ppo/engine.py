@@ -96,6 +96,7 @@ class Engine:
             plugin.deepspeed_config["gradient_clipping"] = run.run.max_grad_norm
         # Weights that learn in float32 and computing in bfloat16; DeepSpeed keeps a float32 copy of its own.
         learning = dtype if plugin is not None else torch.float32
+        torch.manual_seed(run.run.seed)  # how adapters and the value's layer begin
         with _sharded_loading(plugin):
             policy = load_session_policy(run.policy, learning, attention, run.ppo.temperature, frozen_dtype=dtype)
         self.weights = trained_weights(policy)

@@ -125,7 +125,7 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     log = tmp_path / "log"
     whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 3, **form, **SLOW}
     finish(alone(log, words(toy, tmp_path / "one", search_sessions=8, **whole_round)), log)
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(PROCESSES), "--master_port", "0"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
     arguments = words(toy, tmp_path / "two", search_sessions=4, **whole_round)
     finish(start(log, sys.executable, *launcher, "scripts/train_ppo.py", *arguments), log)
     assert "2 process(es) (multi_cpu)" in log.read_text()
@@ -134,6 +134,13 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     for step, expected in one.items():
         for name in ("reward_per_session", "policy_loss", "value_loss", "kl_reference", "return_mean", "entropy"):
             assert two[step][name] == pytest.approx(expected[name], abs=TOLERANCE), (step, name)
+    file = "adapter_model.safetensors" if form else "model.safetensors"
+    begun = {} if form else load_file(Path(toy.model) / file)  # of an adapter B begins at 0
+    alike, together = (load_file(tmp_path / name / "policy" / file) for name in ("one", "two"))
+    for name, weight in alike.items():
+        if not form or "lora_B" in name:
+            moved = weight - begun.get(name, torch.zeros_like(weight))
+            assert (together[name] - weight).abs().mean() < 0.1 * moved.abs().mean(), name
 
 
 @pytest.mark.distributed

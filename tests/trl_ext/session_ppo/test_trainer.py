@@ -136,6 +136,19 @@ def test_lora_on_a_shared_backbone_is_saved_as_an_adapter(toy, tmp_path):
     assert "going on after step 2" in told
 
 
+def test_a_seed_decides_how_an_adapter_and_a_values_layer_begin(toy, tmp_path):
+    def begun(folder, seed):
+        drawn = {"lora_rank": 2, "value_body": "shared", "value_layer": 4}
+        train(settings(toy, tmp_path / folder, steps=1, save_steps=1, seed=seed, **drawn), tell=quiet)
+        torch.rand(3)  # whoever draws numbers between two runs
+        return load_file(tmp_path / folder / "policy" / "adapter_model.safetensors"), learnt(tmp_path / folder)
+
+    one, same, other = begun("one", 1), begun("same", 1), begun("other", 2)
+    assert all(torch.equal(one[0][name], weight) for name, weight in same[0].items())
+    assert one[1] == same[1]
+    assert not any(torch.equal(one[0][name], weight) for name, weight in other[0].items() if "lora_A" in name)
+
+
 def test_a_lora_that_began_with_a_lora_is_saved_together_with_it(toy, tmp_path):
     lora = {"lora_rank": 2, "value_body": "shared", "steps": 2, "value_warmup_steps": 0}
     first, second = tmp_path / "first", tmp_path / "second"
