@@ -59,6 +59,7 @@ COMMANDS = (
     Command(("train", "sft"), "scripts/train_sft.py", "fine-tune a Crawler or Selector"),
     Command(("train", "ppo"), "scripts/train_ppo.py", "train a Crawler by reinforcement (session-level PPO)"),
     Command(("train", "curves"), "scripts/plot_ppo.py", "draw the curves of PPO runs"),
+    Command(("train", "compare"), "scripts/compare_crawlers.py", "compare Crawlers on held-out queries"),
     Command(("train", "embedder"), "scripts/train_embedder.py", "train the encoder of rules and of dense search"),
     Command(("train", "ranker"), "scripts/train_ranker.py", "train the final ranking of rules"),
     Command(("completion",), "pasa.completion", "print what completes these commands in bash, zsh or fish"),

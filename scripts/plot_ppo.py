@@ -27,6 +27,7 @@ from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.report_figures import Axis, Line, LineChart, to_svg
 from pasa.flags import OneLineParser
 from pasa.results import write_whole
+from trl_ext.session_ppo.run_names import names_of
 
 METRICS = ("reward_per_session", "actions_per_session", "kl_reference", "eval/crawler_recall")
 METRICS_FILE = "metrics.jsonl"
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         if options.mean_of < 1:
             raise ConfigError("--mean_of must be 1 or more")
-        names = names_of(options.runs)
+        names = names_of(options.runs, "--runs")
         runs = {name: read_metrics(folder) for name, folder in zip(names, options.runs, strict=True)}
         for metric in options.metrics:
             path = options.out / f"{metric.replace('/', '-')}.svg"
@@ -48,21 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """What each run is called: the end of its path, no longer than it takes to tell it from the others'.
-
-    Raises ConfigError where a folder is named twice.
-    """
-    paths = [folder.resolve().parts for folder in folders]
-    if len(set(paths)) < len(paths):
-        raise ConfigError("--runs names a folder twice")
-    names = []
-    for path in paths:
-        length = next(n for n in range(1, len(path) + 1) if sum(other[-n:] == path[-n:] for other in paths) == 1)
-        names.append(Path(*path[-length:]).as_posix())
-    return names
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:

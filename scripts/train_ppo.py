@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from pasa.display import note
 from pasa.errors import PasaError
 from pasa.flags import RaisingParser
-from trl_ext.session_ppo.run_settings import flag_names, load_ppo_run, parse_flag
+from trl_ext.session_ppo.run_settings import add_flags, run_of_flags
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
@@ -35,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = vars(build_parser().parse_args(words))
-        config = args.pop("config")
-        run = load_ppo_run(config, {name: parse_flag(name, text) for name, text in args.items() if text is not None})
+        run = run_of_flags(vars(build_parser().parse_args(words)))
         from trl_ext.session_ppo.trainer import train  # takes seconds, which --help and a mistyped flag need not wait
 
         train(run, shlex.join(["python", "scripts/train_ppo.py", *words]), note)
@@ -55,13 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = RaisingParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for name, (group, default) in flag_names().items():
-        place = groups.setdefault(group, parser.add_argument_group(group))
-        place.add_argument(
-            f"--{name}", metavar="VALUE", help=f"default: {'none' if default in ('', None) else default}"
-        )
+    add_flags(parser)
     return parser
 
 

@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from scripts.plot_ppo import main, names_of, read_metrics, smoothed
+from scripts.plot_ppo import main, read_metrics, smoothed
+from trl_ext.session_ppo.run_names import names_of
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def test_runs_whose_folders_are_called_alike_are_told_apart_by_their_paths(
     assert main(["--runs", *paths, "ppo_a", "--out", "f", "--metrics", "kl_reference"]) == 0
     figure = " ".join(ET.fromstring(Path("f/kl_reference.svg").read_text()).itertext())
     assert all(name in figure for name in ("x/seed0/ppo", "seed1/ppo", "other/seed0/ppo", "ppo_a"))
-    assert names_of([Path("seed0/ppo"), Path("seed1/ppo")]) == ["seed0/ppo", "seed1/ppo"]
-    assert names_of([Path("/results/a"), Path("results/b")]) == ["a", "b"]
+    assert names_of([Path("seed0/ppo"), Path("seed1/ppo")], "--runs") == ["seed0/ppo", "seed1/ppo"]
+    assert names_of([Path("/results/a"), Path("results/b")], "--runs") == ["a", "b"]
 
 
 def test_steps_are_averaged_and_what_is_measured_now_and_then_is_not(run: Path) -> None:

@@ -37,6 +37,8 @@ from trl_ext.session_ppo.records import StepSessions
 from trl_ext.session_ppo.rewards import MatchScorer, RewardSettings
 from trl_ext.session_ppo.sessions import CrawlRecord, step_sessions
 
+HELD_OUT = ("crawler_recall", "papers", "matched", "actions", "reward")  # what is told of a held-out query's crawl
+
 
 @dataclass(frozen=True)
 class RolloutSettings:
@@ -217,8 +219,8 @@ class Rollouts:
 
     def evaluate(
         self, queries: Sequence[TrainingQuery], agent: AgentSettings
-    ) -> tuple[list[dict[str, float]], Counter[str]]:
-        """What whole crawls by the agent's settings find, one record a query that could be crawled; failed calls."""
+    ) -> tuple[dict[str, dict[str, float]], Counter[str]]:
+        """What whole crawls by the agent's settings find, by id of each query that could be crawled; failed calls."""
         return asyncio.run(self._evaluate(queries, agent))
 
     def close(self) -> None:
@@ -300,7 +302,7 @@ class Rollouts:
 
     async def _evaluate(
         self, queries: Sequence[TrainingQuery], agent: AgentSettings
-    ) -> tuple[list[dict[str, float]], Counter[str]]:
+    ) -> tuple[dict[str, dict[str, float]], Counter[str]]:
         crawls = [QueryCrawl(query, self.environment, self._workers, agent) for query in queries]
 
         async def whole(crawl: QueryCrawl) -> None:
@@ -313,7 +315,7 @@ class Rollouts:
             for crawl in crawls:
                 crawl.close()
         failed = sum((failed_calls(crawl) for crawl in crawls), Counter[str]())
-        return [self._score_of(crawl, agent) for crawl in crawls if crawl.failure is None], failed
+        return {crawl.query.id: self._score_of(crawl, agent) for crawl in crawls if crawl.failure is None}, failed
 
     def _score_of(self, crawl: QueryCrawl, agent: AgentSettings) -> dict[str, float]:
         actions = sum(len(session.outcomes) for session in crawl.sessions)

@@ -5,6 +5,7 @@ Defaults are the paper's where it states them (PAPER.md, "Reward and return"). N
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import typing
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from pasa.config import ModelSettings, ToolSettings, make_record, read_yaml
+from pasa.config import AgentSettings, ModelSettings, ToolSettings, make_record, read_yaml
 from pasa.errors import ConfigError
 from trl_ext.session_ppo.rewards import RewardSettings
 from trl_ext.session_ppo.rollouts import RolloutSettings
@@ -89,6 +90,15 @@ class PpoRun:
     models: ModelSettings = field(default_factory=ModelSettings)  # of the Selector; device and attention of both
     run: RunSettings = field(default_factory=RunSettings)
 
+    def held_out_agent(self) -> AgentSettings:
+        """How held-out queries are crawled."""
+        return dataclasses.replace(
+            self.rollouts.agent(temperature=self.run.eval_temperature),
+            expand_layers=self.run.eval_expand_layers,
+            first_layer_expand_papers=self.run.eval_first_layer_papers,
+            expand_papers=self.run.eval_expand_papers,
+        )
+
 
 # Of the groups that belong to the agent only what means something here is a flag.
 SHOWN = {
@@ -145,6 +155,22 @@ def load_ppo_run(path: Path | None = None, flags: Mapping[str, Any] | None = Non
     run = PpoRun(**made)
     _check(run, where)
     return run
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """--config, and a flag for each setting."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
+    places: dict[str, argparse._ArgumentGroup] = {}
+    for name, (group, default) in flag_names().items():
+        place = places.setdefault(group, parser.add_argument_group(group))
+        told = "none" if default in ("", None) else default
+        place.add_argument(f"--{name}", metavar="VALUE", help=f"default: {told}")
+
+
+def run_of_flags(args: Mapping[str, Any]) -> PpoRun:
+    """The run that the flags of `add_flags` mean. Raises ConfigError."""
+    told = {name: parse_flag(name, args[name]) for name in flag_names() if args[name] is not None}
+    return load_ppo_run(args["config"], told)
 
 
 def _record(group: str, values: Mapping[str, Any], where: str) -> Any:

@@ -39,7 +39,7 @@ from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
 from trl_ext.session_ppo.processes import AcceleratorProcesses
 from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery, read_training_queries
 from trl_ext.session_ppo.rewards import match_scorer
-from trl_ext.session_ppo.rollouts import PolicyWriter, Rollouts, StepRollouts
+from trl_ext.session_ppo.rollouts import HELD_OUT, PolicyWriter, Rollouts, StepRollouts
 from trl_ext.session_ppo.run_settings import PpoRun, fingerprint
 from trl_ext.session_ppo.step import PpoState, ppo_step
 from trl_ext.session_ppo.watchdog import Watchdog
@@ -85,7 +85,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
         _tell_unhidden(queries, say)
         held_out = _held_out(run, environment, {query.query.text for query in queries})
-        judge = (selector or _selector(run, environment)) if run.rewards.selector_reward else None
+        judge = (selector or selector_of(run, environment)) if run.rewards.selector_reward else None
         watchdog.beat("loading models")
         engine = Engine(run, accelerator)
         policy = _writer(run, engine)
@@ -135,7 +135,7 @@ def _held_out(run: PpoRun, environment: Environment, trained_on: set[str]) -> li
     return held_out
 
 
-def _selector(run: PpoRun, environment: Environment) -> Scorer | None:
+def selector_of(run: PpoRun, environment: Environment) -> Scorer | None:
     """Who says what matches beside the answers; None where nobody is asked."""
     if run.run.selector is None:
         return None
@@ -310,27 +310,20 @@ class Trainer:
             return
         step = self._progress.ppo.step
         self._watchdog.beat(f"step {step}, held-out queries")
-        run = self._run.run
-        agent = replace(
-            self._run.rollouts.agent(temperature=run.eval_temperature),
-            expand_layers=run.eval_expand_layers,
-            first_layer_expand_papers=run.eval_first_layer_papers,
-            expand_papers=run.eval_expand_papers,
-        )
         mine = self._held_out[self._rank :: self._processes.count]
         with self._engine.whole_policy():
             self._follow()
-            records, failed = self._rollouts.evaluate(mine, agent)
+            records, failed = self._rollouts.evaluate(mine, self._run.held_out_agent())
         if failed:
             self._tell(f"step {step}, held-out queries, process {self._rank}: failed: {_listed(failed)}")
-        names = ("crawler_recall", "papers", "matched", "actions", "reward")
         sums = summed(
-            {name: sum(record[name] for record in records) for name in names} | {"queries": float(len(records))},
+            {name: sum(record[name] for record in records.values()) for name in HELD_OUT}
+            | {"queries": float(len(records))},
             self._processes,
         )
         count = sums["queries"]
         if count:
-            metrics = {f"eval/{name}": sums[name] / count for name in names} | {"eval/queries": count}
+            metrics = {f"eval/{name}": sums[name] / count for name in HELD_OUT} | {"eval/queries": count}
             self._log(step, metrics, force=True)
 
     def _log(self, step: int, metrics: dict[str, float], force: bool = False) -> None:

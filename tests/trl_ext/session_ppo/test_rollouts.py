@@ -153,6 +153,7 @@ def test_greedy_crawls_are_the_agents_own():
     settings = AgentSettings(search_papers=6, expand_papers=1000)  # all: answers come before others in rollouts
     made = rollouts(world, asked)
     found, _ = made.evaluate(asked, settings)
+    found = list(found.values())
     made.close()
     with PaperAgent(world, world.scorer, world, world, settings) as agent:
         results = [agent.run(query.query) for query in asked]
