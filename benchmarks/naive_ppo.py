@@ -67,7 +67,10 @@ class Naive:
             for session in sessions:
                 self._act(session)
         self._policy.train()
-        before, found = self._evaluate(pad_sequence(logits, batch_first=True)), self._start_values()
+        kept = pad_sequence(logits, batch_first=True)
+        del logits
+        before, found = self._evaluate(kept), self._start_values()
+        del kept
         meter.end_rollout()
         return self._script, self._learn(before, found)
 

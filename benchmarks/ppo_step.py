@@ -196,7 +196,10 @@ def our_step(
     queries: list[TrainingQuery],
     meter: Meter,
 ) -> tuple[StepSessions, dict[str, float]]:
-    """trl_ext/session_ppo as a trainer calls it; what comes before the first pass with gradients is rollout."""
+    """trl_ext/session_ppo as a trainer calls it, in smaller batches and chunks than its defaults.
+
+    What comes before the first pass with gradients is rollout.
+    """
 
     def model(**arguments: Any) -> dict[str, torch.Tensor]:
         if torch.is_grad_enabled():

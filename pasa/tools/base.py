@@ -70,6 +70,14 @@ class CitationSource(Protocol):
         ...
 
 
+_of_thread = threading.local()
+
+
+def lost_items() -> int:
+    """Items that engines and sources could not look up so far in calls of this thread: a caller sees its own alone."""
+    return int(getattr(_of_thread, "lost", 0))
+
+
 class FailureCount:
     """Items that a source was asked for and could not look up, by reason; what is counted here is not "not found"."""
 
@@ -77,9 +85,12 @@ class FailureCount:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def add(self, reason: str, items: int) -> None:
+    def add(self, reason: str, items: int, is_lost: bool = True) -> None:
+        """`is_lost`: asking again may find them; False for those that the source never asks for."""
         with self._lock:
             self._counts[reason] += items
+        if is_lost:
+            _of_thread.lost = lost_items() + items
 
     def snapshot(self) -> dict[str, int]:
         with self._lock:

@@ -50,11 +50,13 @@ class FusedSearch:
             try:
                 return [replace(hit, engines=(engine.name,)) for hit in engine.search(query, limit, end_date)]
             except ToolError as error:
-                self._failures.add(f"{engine.name}: {error.kind or 'failed'}", 1)
                 return error
 
         with ThreadPoolExecutor(len(self._engines), "pasa-fusion") as pool:
             answers = list(pool.map(ask, self._engines))
+        for engine, answer in zip(self._engines, answers, strict=True):
+            if isinstance(answer, ToolError):
+                self._failures.add(f"{engine.name}: {answer.kind or 'failed'}", 1)
         rankings = [answer for answer in answers if not isinstance(answer, ToolError)]
         if not rankings:
             told = zip(self._engines, answers, strict=True)

@@ -160,7 +160,7 @@ class SemanticScholarSource:
     def _by_title(self, titles: list[str], batches: Batches) -> dict[str, Paper]:
         """Title key -> the paper of these letters, one request each."""
         if beyond := len(titles[self._titles_per_call :]):
-            self._failures.add(f"more than {self._titles_per_call} titles in one look-up", beyond)
+            self._failures.add(f"more than {self._titles_per_call} titles in one look-up", beyond, is_lost=False)
         found = batches.ask(titles[: self._titles_per_call], 1, lambda some: self._match(some[0]))
         return {record.paper.title_key: record.paper for record in found}
 

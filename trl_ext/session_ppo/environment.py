@@ -20,7 +20,7 @@ from pasa.library import Library
 from pasa.models.base import CrawlRequest, Reply, Sampling, SelectRequest
 from pasa.paper import Paper, Reference, Section
 from pasa.tool_assembly import ENGINE_KINDS, build_tools, choose_engine
-from pasa.tools.base import PaperSource, SearchEngine, SearchHit
+from pasa.tools.base import PaperSource, SearchEngine, SearchHit, lost_items
 from pasa.workers import Workers
 from trl_ext.session_ppo.hidden import HiddenPapers
 
@@ -79,29 +79,24 @@ class Kept(Generic[T]):
                 with self._lock:
                     self._under_way.pop(key, None)
 
-    def get_many(
-        self,
-        keys: Sequence[Hashable],
-        ask: Callable[[list[int]], Sequence[T]],
-        failures: Callable[[], int] = lambda: 0,
-    ) -> list[T]:
+    def get_many(self, keys: Sequence[Hashable], ask: Callable[[list[int]], Sequence[T]]) -> list[T]:
         """The answer to each key; `ask` is given the places of those that are not kept, and answers in their order.
 
-        Where `failures` rises meanwhile, a None may stand for one, of another thread's at times: it is not kept, and
-        its key is in doubt until it is asked again.
+        Where a source lost items of what was asked, a None may stand for one: it is not kept, and its key is in doubt
+        until it is answered.
         """
         with self._lock:
             known = {key: self._answers[key] for key in keys if key in self._answers}
         first_places = {key: i for i, key in reversed(list(enumerate(keys)))}
         missing = sorted(i for key, i in first_places.items() if key not in known)
-        failed_before = failures()
+        lost_before = lost_items()
         asked = dict(zip((keys[i] for i in missing), ask(missing), strict=True)) if missing else {}
-        has_failed = failures() > failed_before
+        has_failed = lost_items() > lost_before
         answers = known | asked
         with self._lock:
             self.asked["kept"] += len(known)
             self.asked["new"] += len(asked)
-            self._in_doubt.difference_update(asked)
+            self._in_doubt.difference_update(answers)
             for key in keys:
                 if key in asked and asked[key] is None and has_failed:
                     self._in_doubt.add(key)
@@ -135,9 +130,9 @@ class KeptSearch:
 
         def ask() -> list[SearchHit]:
             self._budget.take()
-            failed_before = _failures(self._engine)
+            lost_before = lost_items()
             hits = self._engine.search(query, limit, end_date)
-            if _failures(self._engine) > failed_before:  # another thread's search may have failed: asked once more too
+            if lost_items() > lost_before:
                 raise _Partial(hits)
             return hits
 
@@ -165,7 +160,7 @@ class KeptSource:
             found = self._source.papers_by_id([arxiv_ids[i] for i in places])
             return [found.get(arxiv_ids[i]) for i in places]
 
-        papers = self.papers.get_many([("id", arxiv_id) for arxiv_id in arxiv_ids], ask, self._failures)
+        papers = self.papers.get_many([("id", arxiv_id) for arxiv_id in arxiv_ids], ask)
         return {i: paper for i, paper in zip(arxiv_ids, papers, strict=True) if paper is not None}
 
     def papers_by_reference(self, references: Sequence[Reference]) -> list[Paper | None]:
@@ -175,7 +170,7 @@ class KeptSource:
             self._budget.take()
             return self._source.papers_by_reference([references[i] for i in places])
 
-        return self.papers.get_many(references, ask, self._failures)
+        return self.papers.get_many(references, ask)
 
     def sections(self, paper: Paper) -> tuple[Section, ...] | None:
         """The paper's sections; None where there is no full text."""
@@ -193,14 +188,6 @@ class KeptSource:
         if isinstance(asked, str):
             return self.papers.is_in_doubt(("id", asked))
         return self.papers.is_in_doubt(asked)
-
-    def _failures(self) -> int:
-        return _failures(self._source)
-
-
-def _failures(asked: SearchEngine | PaperSource) -> int:
-    """What engine or source could not look up so far, if it counts that: it tells of it as of unknown items."""
-    return sum(getattr(asked, "failures", dict)().values())
 
 
 @dataclass(frozen=True)

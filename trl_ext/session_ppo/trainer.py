@@ -83,7 +83,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
             open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget)
         )
         queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
-        _tell_unhidden(queries, say)
+        tell_unhidden(queries, say)
         held_out = _held_out(run, environment, {query.query.text for query in queries})
         judge = (selector or selector_of(run, environment)) if run.rewards.selector_reward else None
         watchdog.beat("loading models")
@@ -112,7 +112,7 @@ def _without_expansion(run: PpoRun) -> PpoRun:
     return replace(run, ppo=replace(run.ppo, gamma1=0.0), rollouts=replace(run.rollouts, valued_papers=0))
 
 
-def _tell_unhidden(queries: Sequence[TrainingQuery], tell: Tell) -> None:
+def tell_unhidden(queries: Sequence[TrainingQuery], tell: Tell) -> None:
     if unknown := sum(not query.hidden.any for query in queries):
         tell(
             f"warning: {unknown} of {len(queries)} queries do not name the paper that they were made from "

@@ -9,6 +9,7 @@ from pasa.config import AgentSettings
 from pasa.paper import title_key
 from pasa.query import Query
 from pasa.runtime import PaperAgent
+from pasa.tools.base import FailureCount
 from tests.world import World, score_of
 from trl_ext.session_ppo.environment import make_environment
 from trl_ext.session_ppo.hidden import HiddenPapers, hidden_papers
@@ -226,31 +227,29 @@ def test_look_ups_lost_from_a_batch_cost_the_sessions_that_depend_on_them():
     """Sources count such as failures and tell of the papers as of unknown ones."""
 
     class Losing(World):
-        lost = 0
         losing = frozenset({"id", "reference"})
-
-        def failures(self):
-            return {"requests": self.lost}
+        lost = FailureCount()
 
         def papers_by_id(self, arxiv_ids):
             found = super().papers_by_id(arxiv_ids)
             if "id" not in self.losing:
                 return found
-            self.lost += len(found)
+            self.lost.add("requests", len(found))
             return {}
 
         def papers_by_reference(self, references):
             found = super().papers_by_reference(references)
             if "reference" not in self.losing:
                 return found
-            self.lost += sum(paper is not None for paper in found)
+            self.lost.add("requests", sum(paper is not None for paper in found))
             return [None] * len(found)
 
     world = Losing()
     world.losing = {"reference"}
     result = run(world)
     assert result.dropped["a cited paper could not be looked up"] > 0
-    assert all(a.found == 0 for s in result.step.sessions if s.kind == "expand" for a in s.actions)
+    kept = [session for session in result.step.sessions if session.kind == "expand"]
+    assert all(a.found == 0 for s in kept for a in s.actions)
     world = Losing()
     world.losing = {"id"}
     result = run(world)
