@@ -8,6 +8,7 @@ from pasa.config import AgentSettings, ToolSettings
 from pasa.errors import ServiceError, ToolError
 from pasa.paper import Paper, Reference
 from pasa.tools.arxiv import ArxivSource
+from pasa.tools.base import FailureCount
 from pasa.tools.fusion import FusedSearch
 from pasa.tools.http import HttpClient
 from pasa.tools.http_pace import HostLimit
@@ -74,6 +75,25 @@ def test_what_a_lost_request_left_open_is_asked_for_again_and_what_is_unknown_is
                 assert in_doubt == ([False, True, True] if asked == 3 else [False] * 3)
             services.script("arxiv_api", None, Fault.status(500))
             assert [list(source.papers_by_id(ids)) for _ in range(2)] == [ids[:1], ids]
+
+
+def test_a_look_up_is_in_doubt_for_what_its_own_call_lost_alone():
+    """Not for another thread's pages, nor for what a source never asks for."""
+    world, lost, reference = World(), FailureCount(), Reference("A book that nobody indexed")
+    look_up = world.papers_by_reference
+
+    def beside_failing_pages(references):
+        page = threading.Thread(target=lost.add, args=("page of a server", 1))
+        page.start()
+        page.join()
+        lost.add("more than 20 titles in one look-up", 80, is_lost=False)
+        return look_up(references)
+
+    world.papers_by_reference = beside_failing_pages
+    source = make_environment(world, world, cuts_off=False).source
+    assert source.papers_by_reference([reference]) == [None]
+    assert not source.is_in_doubt(reference)
+    assert sum(lost.snapshot().values()) == 81
 
 
 def test_a_search_that_one_of_several_engines_failed_at_is_asked_again():
