@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--crawlers", nargs="+", required=True, metavar="FOLDER", help="checkpoints; the first is the base"
     )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
     add_flags(parser)
     return parser
 

@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = RaisingParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
     add_flags(parser)
     return parser
 

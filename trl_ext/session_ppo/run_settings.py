@@ -158,8 +158,7 @@ def load_ppo_run(path: Path | None = None, flags: Mapping[str, Any] | None = Non
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """--config, and a flag for each setting."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML, in groups")
+    """A flag for each setting, beside the --config that a script has of its own."""
     places: dict[str, argparse._ArgumentGroup] = {}
     for name, (group, default) in flag_names().items():
         place = places.setdefault(group, parser.add_argument_group(group))
@@ -168,7 +167,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run_of_flags(args: Mapping[str, Any]) -> PpoRun:
-    """The run that the flags of `add_flags` mean. Raises ConfigError."""
+    """The run that --config and the flags of `add_flags` mean. Raises ConfigError."""
     told = {name: parse_flag(name, args[name]) for name in flag_names() if args[name] is not None}
     return load_ppo_run(args["config"], told)
 
