@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             resolve_checkpoint(path)
         if not args["queries"]:  # a config file names those that are trained on
             raise ConfigError("--queries is missing: name a file of held-out queries")
-        run = run_of_flags(args)
+        run = run_of_flags(args | {"model_name_or_path": crawlers[0]})  # a run's start, which is not asked here
         if args["max_queries"] is None:
             run = replace(run, run=replace(run.run, max_queries=None))
         if not Path(run.run.queries).is_file():
             raise ConfigError(f"cannot read {run.run.queries}: name a file of held-out queries")
         check_writable(Path(run.run.output_dir))
-        from trl_ext.session_ppo.comparison import compare  # takes seconds, which --help need not wait
+        from trl_ext.session_ppo.comparison import compare  # takes seconds, which a mistyped flag need not wait
 
         compared = compare(run, dict(zip(names, crawlers, strict=True)), note, lambda so_far: keep(run, so_far))
     except PasaError as error:

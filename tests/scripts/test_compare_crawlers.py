@@ -54,6 +54,8 @@ def test_a_crawler_alone_is_measured_and_one_that_finds_no_service_is_told(
     toy: ToyWorld, tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = [*held_out(toy, tmp_path / "out"), "--crawlers", str(toy.model)]
+    at = flags.index("--model_name_or_path")
+    del flags[at : at + 2]  # where a run begins, which nobody asks here
     assert main([*flags, "--max_queries", "3"]) == 0
     assert "model  3 queries" in capsys.readouterr().out
 
