@@ -13,6 +13,7 @@ from benchmarks.scripted_sessions import Forced, Web, Writer, decoded
 from pasa.models.hf_batches import pad_left
 from pasa.paper import Paper, Section
 from trl_ext.session_ppo.batch import batch_of, to_device
+from trl_ext.session_ppo.evaluation import Evaluation, targets_of
 from trl_ext.session_ppo.learner import PlainLearner
 from trl_ext.session_ppo.losses import policy_loss, token_weights, value_loss
 from trl_ext.session_ppo.policy import SessionPolicy
@@ -20,7 +21,6 @@ from trl_ext.session_ppo.processes import SingleProcess
 from trl_ext.session_ppo.records import StepSessions
 from trl_ext.session_ppo.rollouts import RolloutSettings
 from trl_ext.session_ppo.settings import PpoSettings
-from trl_ext.session_ppo.step import Evaluation, targets_of
 
 BATCH = 4  # upstream's --local_rollout_forward_batch_size
 LOSSES = ("policy_loss", "value_loss", "kl_step")

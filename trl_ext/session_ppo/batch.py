@@ -16,13 +16,15 @@ def batch_of(step: StepSessions, decode: Decode, pad_id: int) -> SessionBatch:
     """The tensors of a device's sessions, `step.size` rows, those without a session last.
 
     `decode` gives the text of reply tokens without special ones. Raises ValueError for more sessions than rows, for a
-    session without prompt or reply, and for an action or a session that names a start which is not there.
+    session without prompt or reply, for an action or a session that names a start which is not there, and for a start
+    that is expanded before it is found.
     """
     sessions, missing = step.sessions, step.size - len(step.sessions)
     if missing < 0:
         raise ValueError(f"{len(sessions)} sessions in a step of {step.size}")
     for session in sessions:
         _check(session, len(step.starts))
+    _check_layers(sessions)
     prompts = [list(s.prompt_ids) for s in sessions] + [[pad_id]] * missing
     replies = [list(s.reply_ids) for s in sessions] + [[]] * missing
     whole = [p + r for p, r in zip(prompts, replies, strict=True)]
@@ -39,6 +41,7 @@ def batch_of(step: StepSessions, decode: Decode, pad_id: int) -> SessionBatch:
         later_session=later[0],
         later_token=later[1],
         later_start=later[2],
+        layer=torch.tensor([s.layer for s in sessions] + [0] * missing, dtype=torch.long),
         own_start=torch.tensor([-1 if s.start is None else s.start for s in sessions] + [-1] * missing),
     )
 
@@ -70,6 +73,15 @@ def _check(session: SessionRecord, starts: int) -> None:
         raise ValueError(f"{where} names a start that is not among {starts}")
 
 
+def _check_layers(sessions: Sequence[SessionRecord]) -> None:
+    """A paper is expanded in a later layer than it was found in: what is learnt of its finder waits for its value."""
+    layer_of = {session.start: session.layer for session in sessions if session.start is not None}
+    for session in sessions:
+        for start in (start for action in session.actions for start in action.starts):
+            if layer_of.get(start, session.layer + 1) <= session.layer:
+                raise ValueError(f"start {start} is expanded in layer {layer_of[start]}, but found in {session.layer}")
+
+
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
     """[rows, longest] int64, `fill` behind the shorter ones; one column at least."""
     if not rows:
@@ -95,6 +107,7 @@ def starts_batch(starts: Sequence[Sequence[int]], pad_id: int) -> SessionBatch:
         later_session=none,
         later_token=none,
         later_start=none,
+        layer=torch.zeros(len(rows), dtype=torch.long),
         own_start=torch.full((len(rows),), -1),
     )
 
@@ -125,6 +138,7 @@ def select_rows(batch: SessionBatch, rows: torch.Tensor) -> SessionBatch:
         later_session=none,
         later_token=none,
         later_start=none,
+        layer=batch.layer[rows],
         own_start=batch.own_start[rows],
     )
 
@@ -138,3 +152,13 @@ def like_length_rows(batch: SessionBatch, size: int, among: torch.Tensor | None 
     rows = torch.arange(len(batch.input_ids), device=batch.input_ids.device) if among is None else among
     lengths = batch.attention_mask[rows].sum(1)
     yield from rows[lengths.argsort(descending=True, stable=True)].split(size)
+
+
+def deepest_first_rows(batch: SessionBatch, size: int) -> Iterator[torch.Tensor]:
+    """Row numbers, `size` at a time: deep layers before those that led to them, in a layer the longest first.
+
+    It yields as often as like_length_rows does.
+    """
+    lengths = batch.attention_mask.sum(1)
+    order = (batch.layer * (lengths.max() + 1) + lengths) if len(lengths) else lengths
+    yield from order.argsort(descending=True, stable=True).split(size)

@@ -85,7 +85,7 @@ def step_seconds(
     weights once for the whole batch; everything else is bound by computing. Half of each bandwidth is reached.
     """
     flops = machine.peak_flops * machine.utilization
-    evaluated = 3 * _FORWARD * model.parameters * shape.tokens  # policy, reference, value
+    evaluated = _FORWARD * model.parameters * shape.tokens  # reference; the others tell as they learn
     learnt = 2 * _FORWARD_AND_BACKWARD * model.parameters * shape.tokens * shape.epochs  # policy, value
     valued = _FORWARD * model.parameters * shape.starts * shape.prompt
     others = _HALF * model.parameters * (machine.gpus - 1) / machine.gpus  # the share that comes from other GPUs

@@ -11,7 +11,7 @@ from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch, StepSessions
 
 if TYPE_CHECKING:
-    from trl_ext.session_ppo.step import Evaluation, Targets
+    from trl_ext.session_ppo.evaluation import Evaluation, Targets
 
 # name -> meaning; "mean" is over sampled tokens of all processes unless it says otherwise
 METRICS = {

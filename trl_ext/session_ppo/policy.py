@@ -22,6 +22,8 @@ from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PolicySettings
 
 Part = Literal["policy", "reference", "value"]
+# With gradients or without, learning or frozen, adapter on or off, one row or more, padded or not, twice for the rest.
+_FORMS_OF_A_LAYER = 64
 _CHECKPOINTING = {"use_reentrant": False}
 
 
@@ -106,6 +108,17 @@ class SessionPolicy(nn.Module):
             return self.reference_head(states(self.reference.get_decoder()), chosen)[0]
         with self.language_model.disable_adapter():
             return self.reference_head(states(_base(self.language_model).get_decoder()), chosen)[0]
+
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """From now on torch.compile runs the layers of all three, one kind of layer compiled at a time.
+
+        What generates with them does so under torch.compiler.set_stance("force_eager"): one token after another would
+        compile them anew.
+        """
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _FORMS_OF_A_LAYER)
+        for body in (self.language_model, self.reference, self.value_body):
+            for layer in _base(body).get_decoder().layers if body is not None else ():
+                layer.compile(dynamic=True, backend=backend)
 
     def policy_parameters(self) -> list[nn.Parameter]:
         """The policy's weights that learn."""
@@ -199,6 +212,8 @@ def load_session_policy(
     )
     if settings.gradient_checkpointing:
         policy.gradient_checkpointing_enable()
+    if settings.compile:
+        policy.compile_layers()
     return policy.train()
 
 

@@ -58,6 +58,7 @@ class PolicySettings:
     lora_targets: str = "all-linear"  # or names of modules with commas between
     gradient_checkpointing: bool = True
     chunk_tokens: int = 256  # tokens that are projected onto the vocabulary at once
+    compile: bool = False  # layers through torch.compile where they learn: faster steps after a first that compiles
 
 
 _AT_LEAST_ONE = {"kl_horizon", "epochs", "mini_batches", "forward_batch", "evaluation_batch", "chunk_tokens"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from pasa.actions import StopReason
 from trl_ext.session_ppo.records import ActionReward, PaperStart, SessionRecord, StepSessions
@@ -58,7 +59,8 @@ def random_step(seed, sessions=3, size=None, vocabulary=50, longest_reply=9):
         prompt = [some.randrange(vocabulary) for _ in range(some.randint(1, 6))]
         made.append(session(reply, actions, prompt))
     if sessions > 1:
-        made[-1] = session(made[-1].reply_ids, made[-1].actions, start_prompt(0), "expand", start=0)
+        others = [replace(act, starts=tuple(start for start in act.starts if start)) for act in made[-1].actions]
+        made[-1] = session(made[-1].reply_ids, others, start_prompt(0), "expand", start=0)
     return step_of(*made, starts=starts, size=size)
 
 

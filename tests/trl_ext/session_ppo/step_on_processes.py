@@ -1,6 +1,6 @@
 """Three PPO steps on made-up sessions, by as many processes as launched this; prints the metrics as JSON lines.
 
-step_on_processes.py MODEL FORM OUT      FORM: a JSON object of PolicySettings
+step_on_processes.py MODEL FORM WAY OUT      FORM, WAY: JSON objects of PolicySettings and PpoSettings
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def share_of(step: StepSessions, process: int, processes: int) -> StepSessions:
     return StepSessions(step.sessions[process::processes], step.starts, rows)
 
 
-def main(model: str, form: str, out: str) -> None:
+def main(model: str, form: str, way: str, out: str) -> None:
     os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "1"  # the file's "auto" is for transformers' Trainer
     if not torch.cuda.is_available():
         PartialState(cpu=True)  # first, or accelerate sets DeepSpeed aside on CPUs
@@ -50,7 +50,7 @@ def main(model: str, form: str, out: str) -> None:
         assert plugin.zero_stage < 3 or all(hasattr(p, "ds_id") for p in engine.module.parameters())
     learner = AcceleratorLearner(accelerator, engine, optimizer, MAX_NORM)
     processes = AcceleratorProcesses(accelerator)
-    settings = ppo_settings({"value_warmup_steps": 1, "stop_kl": 10.0, "whiten": True, "lam": 0.95})
+    settings = ppo_settings({"value_warmup_steps": 1, "stop_kl": 10.0, **json.loads(way)})
     state = first_state(settings)
     for number in range(STEPS):
         everything = random_step(number, sessions=SESSIONS, vocabulary=300)

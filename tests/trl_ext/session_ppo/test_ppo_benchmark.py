@@ -36,7 +36,7 @@ def test_both_ways_learn_from_as_much(outcomes):
 def test_a_step_is_measured_in_parts(outcomes):
     for figures in outcomes.values():
         assert figures["seconds"] == pytest.approx(figures["rollout_seconds"] + figures["learning_seconds"])
-        assert figures["step_mb"] > 0
+        assert figures["step_mb"] >= figures["rollout_mb"]  # a peak; 0 where freed memory was enough
 
 
 def test_both_ways_wait_for_the_environment(outcomes):

@@ -14,9 +14,11 @@ SCRIPT = Path(__file__).with_name("step_on_processes.py")
 RELATIVE, ABSOLUTE = 5e-3, 2e-4
 FRACTION = 0.06  # a token or two of 40 that lies on a bound of the clip
 FORMS = {"own copy": {}, "LoRA, shared layers": {"lora_rank": 2, "value_body": "shared"}}
+# The paper's, whose first epoch evaluates, too; upstream's, which evaluates before.
+WAYS = {"paper": {}, "upstream": {"whiten": True, "lam": 0.95}}
 
 
-def metrics_of(out, *launcher, form, model):
+def metrics_of(out, *launcher, form, way, model):
     """The metrics of each step, by processes that `launcher` starts."""
     environment = {
         **os.environ,
@@ -25,7 +27,7 @@ def metrics_of(out, *launcher, form, model):
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, *launcher, str(SCRIPT), model, json.dumps(form), str(out)]
+    command = [sys.executable, *launcher, str(SCRIPT), model, json.dumps(form), json.dumps(way), str(out)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in out.read_text().splitlines()]
@@ -35,11 +37,12 @@ def metrics_of(out, *launcher, form, model):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("config", ["zero3", "zero2"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
-def test_two_processes_give_the_numbers_of_one(tiny_model, tmp_path, form, config):
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_two_processes_give_the_numbers_of_one(tiny_model, tmp_path, way, form, config):
     file = str(ROOT / "configs" / "accelerate" / f"{config}.yaml")
     launcher = ("-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file, "--num_processes", "2")
-    alone = metrics_of(tmp_path / "one.jsonl", form=form, model=tiny_model)
-    together = metrics_of(tmp_path / "two.jsonl", *launcher, form=form, model=tiny_model)
+    alone = metrics_of(tmp_path / "one.jsonl", form=form, way=way, model=tiny_model)
+    together = metrics_of(tmp_path / "two.jsonl", *launcher, form=form, way=way, model=tiny_model)
     assert len(alone) == len(together) == 4
     for one, two in zip(alone, together, strict=True):
         assert two.pop("missing_sessions") == 1  # five sessions on two processes

@@ -18,7 +18,7 @@ from tests.trl_ext.session_ppo.sessions import (
     step_of,
 )
 from trl_ext.session_ppo.advantages import whitened
-from trl_ext.session_ppo.batch import batch_of, like_length_rows, select_rows
+from trl_ext.session_ppo.batch import batch_of, deepest_first_rows, like_length_rows, select_rows
 from trl_ext.session_ppo.processes import SingleProcess
 from trl_ext.session_ppo.returns import advantages_and_returns, discounted_sums, later_values, token_rewards
 
@@ -158,6 +158,12 @@ def test_a_step_without_any_session_is_a_batch_too():
     assert not batch.reply_mask.any()
 
 
+def test_sessions_on_papers_come_before_those_that_found_them():
+    step = step_of(session([1] * 9), session([1] * 2, kind="expand"), session([1]), session([1] * 3, kind="expand"))
+    batch = batch_of(step, decode, 0)
+    assert [rows.tolist() for rows in deepest_first_rows(batch, 3)] == [[3, 1, 0], [2]]
+
+
 def test_what_goes_through_a_model_together_is_of_like_length_and_cut():
     step = step_of(session([1], prompt=(1,)), session([1] * 5), session([1] * 2), session([1] * 4))
     batch = batch_of(step, decode, 0)
@@ -176,6 +182,10 @@ def test_what_goes_through_a_model_together_is_of_like_length_and_cut():
         (step_of(session([1], prompt=())), "no tokens of a prompt"),
         (step_of(session([1], [action(1, 0.0, [3])]), starts=3), "not among 3"),
         (step_of(session([1], kind="expand", start=0)), "not among 0"),
+        (
+            step_of(session([1], [action(1, 0.0, [0])], kind="expand", start=0), starts=1),
+            "start 0 is expanded in layer 1, but found in 1",
+        ),
     ],
 )
 def test_sessions_that_cannot_be_right_are_refused(step, message):

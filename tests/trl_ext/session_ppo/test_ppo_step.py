@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 
 from pasa.errors import ConfigError
-from tests.trl_ext.session_ppo.sessions import action, decode, random_step, session, step_of
+from tests.trl_ext.session_ppo.sessions import action, decode, random_step, session, start_prompt, step_of
 from tests.trl_ext.session_ppo.test_ppo_policy import policy_of, randomize
+from trl_ext.session_ppo import step as ppo
 from trl_ext.session_ppo.batch import batch_of
+from trl_ext.session_ppo.evaluation import evaluate, known_start_values, start_values
 from trl_ext.session_ppo.learner import PlainLearner
 from trl_ext.session_ppo.metrics import METRICS, session_counts, session_metrics, summed
 from trl_ext.session_ppo.policy import arguments_of
 from trl_ext.session_ppo.processes import SingleProcess
 from trl_ext.session_ppo.settings import policy_settings, ppo_settings
-from trl_ext.session_ppo.step import evaluate, first_state, known_start_values, ppo_step, start_values
+from trl_ext.session_ppo.step import first_state, ppo_step
 
 ALONE = SingleProcess()
 LEARNT = ("policy_loss", "value_loss", "gradient_norm", "kl_reference", "explained_variance", "return_mean")
@@ -52,6 +55,41 @@ def test_how_many_go_through_the_model_at_once_changes_no_number(tiny_model, how
     metrics, _ = take(randomize(policy_of(tiny_model)), step, normalization=normalization, **how)
     for name in LEARNT:
         assert metrics[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("form", [{}, {"lora_rank": 2, "value_body": "shared"}, {"value_body": "shared"}])
+@pytest.mark.parametrize("how", [{}, {"forward_batch": 3}, {"lam": 0.9, "gamma1": 1.0}, {"value_warmup_steps": 9}])
+def test_evaluating_as_it_learns_changes_no_number_and_no_weight(tiny_model, monkeypatch, form, how):
+    step = random_step(7, sessions=5, vocabulary=300)
+    found_before_expanded = replace(step.sessions[0], actions=(action(1, 0.5, starts=(0, 0)),))
+    step = replace(step, sessions=(found_before_expanded, *step.sessions[1:]), size=6)
+    at_once, apart = (randomize(policy_of(tiny_model, **form)) for _ in range(2))
+    metrics, _ = take(at_once, step, **how)
+    monkeypatch.setattr(ppo, "can_evaluate_as_it_learns", lambda _: False)
+    expected, _ = take(apart, step, **how)
+    assert metrics == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    for a, b in zip(at_once.parameters(), apart.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("how", "passes"),
+    [
+        ({}, {"policy": 2, "value": 2, "reference": 1}),  # two epochs
+        ({"value_warmup_steps": 9}, {"policy": 1, "value": 2, "reference": 1}),
+        ({"mini_batches": 2}, {"policy": 3, "value": 3, "reference": 1}),
+        ({"whiten": True}, {"policy": 3, "value": 3, "reference": 1}),
+    ],
+)
+def test_the_first_epoch_evaluates_where_it_can(tiny_model, how, passes):
+    """Sessions times passes of each part; no start is valued in passes of its own where a session began in it."""
+    policy, sessions = policy_of(tiny_model), Counter()
+    policy.register_forward_pre_hook(
+        lambda _, __, given: sessions.update(dict.fromkeys(given["parts"], len(given["input_ids"]))), with_kwargs=True
+    )
+    found = session([40, 41], [action(2, 1.0, starts=[0])])
+    take(policy, step_of(found, session([50], prompt=start_prompt(0), kind="expand", start=0), starts=1), **how)
+    assert sessions == {part: 2 * count for part, count in passes.items()}
 
 
 def test_rows_without_a_session_change_no_number_and_no_weight(tiny_model):
