@@ -10,16 +10,21 @@ paper's page, cited titles (20 a call at most).
 
 "naive": replies in batches of 4, padded to the longest, with every token's logits kept; one call at a time, of one
 title, for what was not asked yet; then log-probabilities out of whole logits, prompts included, of rows that are the
-step's longest prompt and longest reply wide, prompts padded on the left. "ours": trl_ext/session_ppo, replies in
-batches of 4 too, CHUNK_TOKENS at a time onto the vocabulary. Each runs in a process of its own, taking turns; figures
-are medians over rounds. Extra memory is the peak above what the loaded models take, while sessions are written and
-evaluated: of the process (VmHWM) on a CPU, of torch's allocator on a GPU. Losses are compared over all rounds. A busy
-machine stretches seconds, not CPU seconds, which leave waiting out.
+step's longest prompt and longest reply wide, prompts padded on the left; it learns from one at a time. "ours":
+trl_ext/session_ppo, replies in batches of 4 too, CHUNK_TOKENS at a time onto the vocabulary; it learns from
+LEARNT_AT_ONCE of like length at a time, through layers compiled before the step (`--no-compile`: not compiled).
+
+Each runs in a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what
+the loaded models take, up to the first pass with gradients (`rollout`) and of the whole step: of the process (VmHWM) on
+a CPU, of torch's allocator on a GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU
+seconds, which leave waiting out.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import statistics
 import subprocess
@@ -40,10 +45,11 @@ from benchmarks.sft_step import first_layers
 from pasa.config import ToolSettings
 from pasa.errors import UserError
 from pasa.models.hf_loading import LoadedModel, load_tokenizer, resolve_checkpoint
-from trl_ext.session_ppo.batch import batch_of
+from trl_ext.session_ppo.batch import batch_of, select_rows, starts_batch, to_device
 from trl_ext.session_ppo.environment import Environment, make_environment, open_environment
+from trl_ext.session_ppo.evaluation import EVERY_PART
 from trl_ext.session_ppo.learner import PlainLearner
-from trl_ext.session_ppo.policy import SessionPolicy, load_session_policy
+from trl_ext.session_ppo.policy import Part, SessionPolicy, arguments_of, load_session_policy
 from trl_ext.session_ppo.processes import SingleProcess
 from trl_ext.session_ppo.queries import TrainingQuery, read_training_queries
 from trl_ext.session_ppo.records import StepSessions
@@ -54,8 +60,9 @@ from trl_ext.session_ppo.step import first_state, ppo_step
 
 MODEL = "checkpoints/smollm2-135m"
 WAYS = ("naive", "ours")
-CHUNK_TOKENS = 64
+CHUNK_TOKENS, LEARNT_AT_ONCE = 64, 2
 LEARNING_RATE, SEED = 1e-5, 0
+LEARNING: tuple[Part, ...] = ("policy", "value")
 MEGABYTE = 1e6
 
 
@@ -67,6 +74,7 @@ def main() -> None:
     parser.add_argument("--expansions", type=int, default=6)
     parser.add_argument("--call_seconds", type=float, default=0.5, help="what a call of engine or source takes")
     parser.add_argument("--valued_papers", type=int, default=1, help="papers of an action whose session is valued")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="ours only")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--library", help=argparse.SUPPRESS)
@@ -89,13 +97,15 @@ def main() -> None:
 def in_own_process(way: str, args: argparse.Namespace) -> dict[str, Any]:
     names = ("model", "library", "searches", "expansions", "call_seconds", "valued_papers")
     words = ["--way", way, *(w for name in names for w in (f"--{name}", getattr(args, name)))]
+    words.append("--compile" if args.compile else "--no-compile")
     done = subprocess.run([sys.executable, __file__, *map(str, words)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{way} failed: {done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(
-        f"{way:6} {result['seconds']:7.1f} s ({result['cpu_seconds']:.1f} of CPU), rollout +{result['rollout_mb']:.0f} "
-        f"MB, step +{result['step_mb']:.0f} MB, losses {[round(result[name], 6) for name in LOSSES]}",
+        f"{way:6} {result['seconds']:7.1f} s ({result['cpu_seconds']:.1f} of CPU; warm-up "
+        f"{result['warm_up_seconds']:.0f} s), rollout +{result['rollout_mb']:.0f} MB, step +{result['step_mb']:.0f} "
+        f"MB, losses {[round(result[name], 6) for name in LOSSES]}",
         flush=True,
     )
     return result
@@ -109,6 +119,7 @@ def report(rounds: list[dict[str, dict[str, Any]]], args: argparse.Namespace) ->
     result = {
         **{key: rounds[0]["ours"][key] for key in ("device", "sessions", "tokens", "starts")},
         "layers": args.layers,
+        "compile": args.compile,
         "call_seconds": args.call_seconds,
         "rounds": rounds,
         "medians": medians,
@@ -131,7 +142,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(SEED)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy = load_session_policy(
-        PolicySettings(args.model, gradient_checkpointing=False, chunk_tokens=CHUNK_TOKENS)
+        PolicySettings(
+            args.model,
+            gradient_checkpointing=False,
+            chunk_tokens=CHUNK_TOKENS,
+            compile=args.compile and args.way == "ours",
+        )
     ).to(device)
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=LEARNING_RATE)
     learner = PlainLearner(policy, optimizer, 1.0)
@@ -149,7 +165,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         script = rollouts(demo, writer, sizes).step(queries, SEED).step  # warms the library up, too
         writer.speaks = True
         web = Web(demo, args.call_seconds)
-        warm_up(policy, tokenizer, device)
+        compiling = warm_up(policy, args.way, device)
         meter = Meter(device)
         if args.way == "naive":
             step, losses = Naive(policy, learner, writer, script, web, settings()).step(meter)
@@ -166,26 +182,36 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "starts": len(step.starts),
         "tokens": sum(len(s.prompt_ids) + len(s.reply_ids) for s in step.sessions),
         "calls": web.calls,
+        "warm_up_seconds": compiling,
         **meter.figures,
         **{name: losses[name] for name in LOSSES},
     }
 
 
 def settings() -> PpoSettings:
-    """The paper's, without warm-up; both ways take sessions one at a time where they learn."""
-    return PpoSettings(value_warmup_steps=0, evaluation_batch=BATCH)
+    """The paper's, without warm-up."""
+    return PpoSettings(value_warmup_steps=0, evaluation_batch=BATCH, forward_batch=LEARNT_AT_ONCE)
 
 
 def rollouts(environment: Environment, writer: Any, sizes: RolloutSettings) -> Rollouts:
     return Rollouts(environment, writer, MatchScorer(None), sizes, RewardSettings())
 
 
-def warm_up(policy: SessionPolicy, tokenizer: Any, device: torch.device) -> None:
-    """A pass through each model: weights that a file is mapped to are read when first used, and are no extra memory."""
-    ids = torch.tensor([tokenizer("a few words to warm up")["input_ids"]], device=device)
-    with torch.no_grad():
-        for model in (policy.language_model, policy.reference, policy.value_body):
-            model(ids)
+def warm_up(policy: SessionPolicy, way: str, device: torch.device) -> float:
+    """Passes of every shape through each model; seconds.
+
+    Weights that a file is mapped to are read when first used, and are no extra memory; layers are compiled.
+    """
+    began = time.perf_counter()
+    for ids in ([[1, 2, 3, 4]] * 4, [[1, 2, 3, 4, 5], [1, 2]] * 2, [[1, 2, 3]]):
+        rows = to_device(starts_batch(ids, 0), device)
+        with torch.no_grad():
+            policy(**arguments_of(rows), parts=EVERY_PART)
+        if way == "ours":
+            said = policy(**arguments_of(select_rows(rows, torch.arange(len(ids))[:LEARNT_AT_ONCE])), parts=LEARNING)
+            (said["log_probs"].sum() + said["values"].sum()).backward()
+    policy.zero_grad()
+    return time.perf_counter() - began
 
 
 def our_step(
@@ -257,6 +283,8 @@ def _process_meter() -> tuple[Callable[[], float], Callable[[], float]]:
         return 1024.0 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
     def restart() -> float:
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before may not be used unseen
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         return field("VmRSS")
 

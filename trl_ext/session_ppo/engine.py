@@ -6,6 +6,7 @@ The same code for one process, for DDP, and for ZeRO-2 and ZeRO-3.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -90,6 +91,8 @@ class Engine:
         attention = choose_attention(run.models.attention, self.device, dtype)
         plugin = accelerator.state.deepspeed_plugin
         self.is_zero3 = plugin is not None and plugin.zero_stage == 3
+        if run.policy.compile:
+            _check_compiling(self.is_zero3, self.device)
         if plugin is not None:  # there is no data loader that it could learn this from
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.ppo.forward_batch
             plugin.deepspeed_config["gradient_accumulation_steps"] = 1
@@ -179,6 +182,14 @@ class Engine:
                 yield
             finally:
                 add_hooks(self.wrapped)
+
+
+def _check_compiling(is_zero3: bool, device: torch.device) -> None:
+    """Raises ConfigError where layers cannot be compiled."""
+    if is_zero3:
+        raise ConfigError("policy.compile does not go with ZeRO-3, whose layers fetch their weights as they run")
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))):
+        raise ConfigError("policy.compile needs a C++ compiler, and there is no g++ or clang++ here")
 
 
 class HalvingModel:

@@ -8,6 +8,8 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
+
 from pasa.batcher import in_thread
 from pasa.errors import ToolError
 from pasa.models.base import CrawlRequest, Generator, Reply, Sampling, Scorer, SideBySide
@@ -41,7 +43,8 @@ class PolicyGenerator(HuggingFaceGenerator):
 
     def generate(self, requests: Sequence[CrawlRequest], sampling: Sampling) -> list[Reply]:
         """One reply a request, in order. Raises ModelError."""
-        with self._precision():
+        # Layers that are compiled for passes over whole sessions would be compiled anew for one token after another.
+        with self._precision(), torch.compiler.set_stance("force_eager"):
             return super().generate(requests, sampling)
 
     def reply_of(self, prompt: Sequence[int], ids: Sequence[int]) -> Reply:

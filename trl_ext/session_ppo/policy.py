@@ -110,10 +110,9 @@ class SessionPolicy(nn.Module):
             return self.reference_head(states(_base(self.language_model).get_decoder()), chosen)[0]
 
     def compile_layers(self, backend: str = "inductor") -> None:
-        """From now on torch.compile runs the layers of all three, one kind of layer compiled at a time.
+        """From now on torch.compile runs the layers of policy, reference and value: compiled once, they are all alike.
 
-        What generates with them does so under torch.compiler.set_stance("force_eager"): one token after another would
-        compile them anew.
+        Generating with them belongs under torch.compiler.set_stance("force_eager").
         """
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _FORMS_OF_A_LAYER)
         for body in (self.language_model, self.reference, self.value_body):

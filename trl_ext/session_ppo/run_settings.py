@@ -109,7 +109,7 @@ SHOWN = {
 FREE_TO_CHANGE = {
     "output_dir", "eval_queries", "eval_limit", "eval_steps", "eval_temperature", "eval_expand_layers",
     "eval_first_layer_papers", "eval_expand_papers", "save_steps", "logging_steps", "resume", "report_to", "run_name",
-    "forward_batch", "evaluation_batch",
+    "forward_batch", "evaluation_batch", "compile",
     "on_failure", "max_empty_steps", "watchdog_seconds", "vllm_url", "vllm_group_port", "threads_num", "cache_dir",
     "timeout_seconds", "retries", "call_budget", "api_base", "api_concurrency", "api_timeout_seconds",
 }  # fmt: skip

@@ -50,3 +50,15 @@ def test_two_processes_give_the_numbers_of_one(tiny_model, tmp_path, way, form, 
         for name, value in one.items():
             at_a_bound = FRACTION if name.endswith("clip_fraction") else ABSOLUTE
             assert two[name] == pytest.approx(value, rel=RELATIVE, abs=at_a_bound), name
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_compiled_layers_give_the_numbers_of_plain_ones(tiny_model, tmp_path, form):
+    plain = metrics_of(tmp_path / "plain.jsonl", form=form, way={}, model=tiny_model)
+    compiled = metrics_of(tmp_path / "compiled.jsonl", form=form | {"compile": True}, way={}, model=tiny_model)
+    for one, other in zip(plain, compiled, strict=True):
+        for name, value in one.items():
+            at_a_bound = FRACTION if name.endswith("clip_fraction") else ABSOLUTE
+            assert other[name] == pytest.approx(value, rel=RELATIVE, abs=at_a_bound), name

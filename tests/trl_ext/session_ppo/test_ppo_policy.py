@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from transformers import AutoModelForCausalLM
 
 from pasa.errors import CheckpointError
@@ -45,6 +46,36 @@ def randomize(policy):
 
 def batch(seed=1, sessions=3, size=4):
     return batch_of(random_step(seed, sessions=sessions, size=size, vocabulary=300), decode, 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "checkpointed"), [({}, False), ({}, True), ({"lora_rank": 2, "value_body": "shared"}, False)]
+)
+def test_compiled_layers_say_and_learn_the_same(tiny_model, form, checkpointed):
+    """By what is traced; what a compiler makes of it is tested in test_ppo_distributed.py, where there are minutes."""
+    told = []
+    for compiled in (False, True):
+        policy = randomize(policy_of(tiny_model, gradient_checkpointing=checkpointed, **form))
+        if compiled:
+            torch.compiler.reset()
+            counters.clear()
+            policy.compile_layers("eager")
+        told.append(said_and_learnt(policy))
+    torch.testing.assert_close(*told, rtol=1e-4, atol=1e-5)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]
+
+
+def said_and_learnt(policy):
+    """What a policy says, and its gradients after passes of several shapes."""
+    some = batch()
+    with torch.no_grad():
+        said = policy(**arguments_of(some), parts=EVERYTHING)
+    for rows in ([0, 1, 2, 3], [0, 2], [1]):
+        part = policy(**arguments_of(select_rows(some, torch.tensor(rows))), parts=("policy", "value"))
+        (part["log_probs"].sum() + part["values"].sum()).backward()
+    learning = [*policy.policy_parameters(), *policy.value_parameters()]
+    return said, [p.grad for p in learning if p.grad is not None]
 
 
 def test_under_an_adapter_what_is_frozen_may_be_of_half_precision_and_what_learns_stays_whole(tiny_model):
