@@ -11,7 +11,7 @@ paper's page, cited titles (20 a call at most).
 "naive": replies in batches of 4, padded to the longest, with every token's logits kept; one call at a time, of one
 title, for what was not asked yet; then log-probabilities out of whole logits, prompts included, of rows that are the
 step's longest prompt and longest reply wide, prompts padded on the left; it learns from one at a time. "ours":
-trl_ext/session_ppo, replies in batches of 4 too, CHUNK_TOKENS at a time onto the vocabulary; it learns from
+trl_ext/session_ppo, replies a layer at a time as by default, CHUNK_TOKENS at a time onto the vocabulary; it learns from
 LEARNT_AT_ONCE of like length at a time, through layers compiled before the step (`--no-compile`: not compiled).
 
 Each runs in a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what
@@ -26,6 +26,7 @@ import argparse
 import ctypes
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -64,6 +65,9 @@ CHUNK_TOKENS, LEARNT_AT_ONCE = 64, 2
 LEARNING_RATE, SEED = 1e-5, 0
 LEARNING: tuple[Part, ...] = ("policy", "value")
 MEGABYTE = 1e6
+OWN_PAGES = (
+    1_000_000  # bytes from which glibc gives memory back when it is freed: a process is as large as what it uses
+)
 
 
 def main() -> None:
@@ -98,7 +102,9 @@ def in_own_process(way: str, args: argparse.Namespace) -> dict[str, Any]:
     names = ("model", "library", "searches", "expansions", "call_seconds", "valued_papers")
     words = ["--way", way, *(w for name in names for w in (f"--{name}", getattr(args, name)))]
     words.append("--compile" if args.compile else "--no-compile")
-    done = subprocess.run([sys.executable, __file__, *map(str, words)], capture_output=True, text=True)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(OWN_PAGES)}
+    command = [sys.executable, __file__, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{way} failed: {done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -152,12 +158,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=LEARNING_RATE)
     learner = PlainLearner(policy, optimizer, 1.0)
     tokenizer = load_tokenizer(args.model)
-    writer = Writer(LoadedModel(policy.language_model, tokenizer, args.model, ""), BATCH, 992)
+    writer = Writer(
+        LoadedModel(policy.language_model, tokenizer, args.model, ""), RolloutSettings().generation_batch, 992
+    )
     sizes = RolloutSettings(
         search_sessions=args.searches,
         expand_sessions=args.expansions,
         valued_papers=args.valued_papers,
-        generation_batch=BATCH,
     )
     queries = read_training_queries(DEMO / "questions.jsonl")[: args.searches]
     tools = ToolSettings(engine="library", library=args.library)
