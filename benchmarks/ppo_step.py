@@ -15,8 +15,8 @@ trl_ext/session_ppo, replies a layer at a time as by default, CHUNK_TOKENS at a 
 LEARNT_AT_ONCE of like length at a time, through layers compiled before the step (`--no-compile`: not compiled).
 
 Each runs in a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what
-the loaded models take, up to the first pass with gradients (`rollout`) and of the whole step: of the process (VmHWM) on
-a CPU, of torch's allocator on a GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU
+the loaded models take, up to the first pass with gradients (`rollout`, in a process that takes no time and gives back
+what it frees) and of the whole step: of the process (VmHWM) on a CPU, of torch's allocator on a GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU
 seconds, which leave waiting out.
 """
 
@@ -65,9 +65,7 @@ CHUNK_TOKENS, LEARNT_AT_ONCE = 64, 2
 LEARNING_RATE, SEED = 1e-5, 0
 LEARNING: tuple[Part, ...] = ("policy", "value")
 MEGABYTE = 1e6
-OWN_PAGES = (
-    1_000_000  # bytes from which glibc gives memory back when it is freed: a process is as large as what it uses
-)
+OWN_PAGES_BYTES = 1_000_000  # glibc gives memory back when it is freed, in pieces of so much and more
 
 
 def main() -> None:
@@ -83,9 +81,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--library", help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # what a process of its own is told
+    parser.add_argument("--rollout_alone", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
-        print(json.dumps(run(args)))
+        try:
+            print(json.dumps(run(args)))
+        except RolloutMeasured as measured_now:
+            print(json.dumps(measured_now.figures))
         return
     try:
         resolve_checkpoint(args.model)
@@ -95,25 +97,34 @@ def main() -> None:
         args.library = str(write_library(Path(folder) / "papers.jsonl"))
         if args.layers:
             args.model = first_layers(args.model, args.layers, Path(folder) / "model")
-        report([{way: in_own_process(way, args) for way in WAYS} for _ in range(args.rounds)], args)
+        report([{way: measured(way, args) for way in WAYS} for _ in range(args.rounds)], args)
 
 
-def in_own_process(way: str, args: argparse.Namespace) -> dict[str, Any]:
-    names = ("model", "library", "searches", "expansions", "call_seconds", "valued_papers")
-    words = ["--way", way, *(w for name in names for w in (f"--{name}", getattr(args, name)))]
-    words.append("--compile" if args.compile else "--no-compile")
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(OWN_PAGES)}
-    command = [sys.executable, __file__, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(f"{way} failed: {done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def measured(way: str, args: argparse.Namespace) -> dict[str, Any]:
+    """A step in a process of its own; its rollout once more in another, whose memory is what is in use."""
+    result = in_own_process(way, args)
+    result["rollout_mb"] = in_own_process(way, args, "--rollout_alone")["rollout_mb"]
     print(
         f"{way:6} {result['seconds']:7.1f} s ({result['cpu_seconds']:.1f} of CPU; warm-up "
         f"{result['warm_up_seconds']:.0f} s), rollout +{result['rollout_mb']:.0f} MB, step +{result['step_mb']:.0f} "
         f"MB, losses {[round(result[name], 6) for name in LOSSES]}",
         flush=True,
     )
+    return result
+
+
+def in_own_process(way: str, args: argparse.Namespace, *flags: str) -> dict[str, Any]:
+    names = ("model", "library", "searches", "expansions", "call_seconds", "valued_papers")
+    words = ["--way", way, *(w for name in names for w in (f"--{name}", getattr(args, name)))]
+    words += ["--compile" if args.compile else "--no-compile", *flags]
+    environment = dict(os.environ)
+    if flags:  # what is in use is measured; it takes time
+        environment["MALLOC_MMAP_THRESHOLD_"] = str(OWN_PAGES_BYTES)
+    command = [sys.executable, __file__, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{way} failed: {done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
@@ -173,7 +184,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         writer.speaks = True
         web = Web(demo, args.call_seconds)
         compiling = warm_up(policy, args.way, device)
-        meter = Meter(device)
+        meter = Meter(device, args.rollout_alone)
         if args.way == "naive":
             step, losses = Naive(policy, learner, writer, script, web, settings()).step(meter)
         else:
@@ -251,10 +262,19 @@ def our_step(
     return step, metrics
 
 
+class RolloutMeasured(Exception):
+    """Ends a step of which the rollout alone is wanted."""
+
+    def __init__(self, figures: dict[str, float]) -> None:
+        super().__init__()
+        self.figures = figures
+
+
 class Meter:
     """Seconds and peak memory of a step and of the rollout that it begins with; starts when made."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, rollout_alone: bool = False) -> None:
+        self._rollout_alone = rollout_alone
         self._peak, restart = _cuda_meter() if device.type == "cuda" else _process_meter()
         self.figures: dict[str, float] = {}
         self._before = restart()
@@ -264,6 +284,8 @@ class Meter:
         """Counts the first time only."""
         self.figures.setdefault("rollout_mb", self._extra())
         self.figures.setdefault("rollout_seconds", time.perf_counter() - self._began)
+        if self._rollout_alone:
+            raise RolloutMeasured(self.figures)
 
     def end(self) -> None:
         seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._began_cpu

@@ -41,8 +41,11 @@ class OpenAIServer:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self._send(owner.script(self.path, {}))
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or "{}")
                 with owner._lock:
                     owner.requests.append(
                         (self.path, body, {name.lower(): value for name, value in self.headers.items()})

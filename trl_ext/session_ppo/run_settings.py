@@ -48,8 +48,9 @@ class RunSettings:
     call_budget: int | None = None  # calls of live services that a process may make in the whole run
     selector: str | None = "auto"  # who says what matches beside the answers; null = nobody
 
-    # the policy's replies by a vLLM server (`trl vllm-serve`) whose weights follow the policy; null = here
+    # the policy's replies by a vLLM server whose weights follow the policy; null = here
     vllm_url: str | None = None
+    vllm_weights: Literal["nccl", "files"] = "nccl"  # files: in output_dir, which the server sees too; needs no GPU
     vllm_group_port: int = 51216
 
     # evaluation on held-out queries: whole crawls as the agent makes them
@@ -109,9 +110,9 @@ SHOWN = {
 FREE_TO_CHANGE = {
     "output_dir", "eval_queries", "eval_limit", "eval_steps", "eval_temperature", "eval_expand_layers",
     "eval_first_layer_papers", "eval_expand_papers", "save_steps", "logging_steps", "resume", "report_to", "run_name",
-    "forward_batch", "evaluation_batch", "compile",
-    "on_failure", "max_empty_steps", "watchdog_seconds", "vllm_url", "vllm_group_port", "threads_num", "cache_dir",
-    "timeout_seconds", "retries", "call_budget", "api_base", "api_concurrency", "api_timeout_seconds",
+    "forward_batch", "evaluation_batch", "compile", "on_failure", "max_empty_steps", "watchdog_seconds",
+    "vllm_url", "vllm_weights", "vllm_group_port", "threads_num", "cache_dir", "timeout_seconds",
+    "retries", "call_budget", "api_base", "api_concurrency", "api_timeout_seconds",
 }  # fmt: skip
 _AT_LEAST_ONE = {
     "steps", "eval_steps", "eval_limit", "save_steps", "logging_steps", "max_empty_steps", "search_sessions",

@@ -150,7 +150,7 @@ def _writer(run: PpoRun, engine: Engine) -> PolicyWriter:
         return engine.generator()
     from trl_ext.session_ppo.vllm import connect
 
-    return connect(run.run.vllm_url, run.run.vllm_group_port, engine.generator(), engine.accelerator.is_main_process)
+    return connect(run.run, engine.generator(), engine.accelerator.is_main_process)
 
 
 @dataclass

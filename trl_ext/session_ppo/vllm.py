@@ -1,15 +1,22 @@
-"""A vLLM server (`trl vllm-serve`) that writes for the policy in training; its weights follow the policy each step.
+"""A vLLM server that writes for the policy in training; its weights follow the policy each step.
 
-Optional: needs GPUs and `pip install trl[vllm]`. Start it on other GPUs than the training's:
+Optional. Weights go by NCCL, to a server on other GPUs than the training's (`pip install trl[vllm]` on both sides):
 
-    trl vllm-serve --model checkpoints/sft-crawler --tensor-parallel-size 1
+    VLLM_SERVER_DEV_MODE=1 vllm serve checkpoints/sft-crawler --weight-transfer-config '{"backend": "nccl"}'
     ... scripts/train_ppo.py ... --vllm_url http://host:8000
+
+or as files in `output_dir/vllm_weights`, which the server sees too (vllm_files.py); training then needs no vLLM and the
+server no GPU:
+
+    VLLM_SERVER_DEV_MODE=1 vllm serve checkpoints/sft-crawler
+    ... scripts/train_ppo.py ... --vllm_url http://host:8000 --vllm_weights files
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,14 +26,17 @@ from pasa.models.base import CrawlRequest, Reply, Sampling
 from pasa.models.hf_generator import STOP_TEXTS, row_seeds
 from pasa.models.hf_loading import first_line
 from trl_ext.session_ppo.generation import PolicyGenerator
+from trl_ext.session_ppo.run_settings import RunSettings
+from trl_ext.session_ppo.vllm_files import FileClient
 
 _CONNECT_SECONDS = 60.0
 REQUESTS_AT_ONCE = 8  # of a process; the server forms its own batches
+WEIGHTS_FOLDER = "vllm_weights"
 _LORA = ".base_layer"
 
 
 class Client(Protocol):
-    """What is used of trl.generation.vllm_client.VLLMClient."""
+    """What is used of trl.generation.vllm_client.VLLMClient, or of FileClient."""
 
     def generate(self, prompts: list[list[int]], **sampling: Any) -> dict[str, Any]: ...
 
@@ -121,16 +131,21 @@ def merged_weights(language_model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield name.replace(_LORA, ""), weights
 
 
-def connect(url: str, group_port: int, local: PolicyGenerator, sends: bool) -> VllmWriter:
-    """The writer of the server at `url`. Raises ConfigError where the client is missing or nobody answers."""
+def connect(run: RunSettings, local: PolicyGenerator, sends: bool) -> VllmWriter:
+    """The writer of the server that `run` names. Raises ConfigError where the client is missing or nobody answers."""
     try:
-        from trl.generation.vllm_client import VLLMClient
+        client: Any
+        if run.vllm_weights == "files":
+            client = FileClient(str(run.vllm_url), Path(run.output_dir) / WEIGHTS_FOLDER, run.watchdog_seconds)
+        else:
+            from trl.generation.vllm_client import VLLMClient
 
-        client: Any = VLLMClient(base_url=url, group_port=group_port, connection_timeout=_CONNECT_SECONDS)
-        if sends:
-            client.init_communicator()
+            client = VLLMClient(run.vllm_url, group_port=run.vllm_group_port, connection_timeout=_CONNECT_SECONDS)
+            if sends:
+                client.init_communicator()
     except Exception as error:  # TRL's client raises a bare one for any status but 200
         raise ConfigError(
-            f"vllm_url {url} cannot be used ({first_line(error)}); start `trl vllm-serve` there first"
+            f"vllm_url {run.vllm_url} cannot be used ({first_line(error)}); start `vllm serve` there first, as "
+            "docs/TRAINING.md says"
         ) from error
     return VllmWriter(client, local, sends)

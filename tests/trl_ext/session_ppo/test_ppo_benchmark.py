@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)  # two steps of a few CPU seconds, which a
 def outcomes(tiny_model, tmp_path_factory):
     library = str(ppo_step.write_library(tmp_path_factory.mktemp("library") / "papers.jsonl"))
     told = {"model": tiny_model, "library": library, "searches": 1, "expansions": 1}
-    told |= {"call_seconds": 0.0, "valued_papers": 1, "compile": False}
+    told |= {"call_seconds": 0.0, "valued_papers": 1, "compile": False, "rollout_alone": False}
     return {way: ppo_step.run(argparse.Namespace(way=way, **told)) for way in ppo_step.WAYS}
 
 
@@ -37,6 +37,16 @@ def test_a_step_is_measured_in_parts(outcomes):
     for figures in outcomes.values():
         assert figures["seconds"] == pytest.approx(figures["rollout_seconds"] + figures["learning_seconds"])
         assert figures["step_mb"] >= figures["rollout_mb"]  # a peak; 0 where freed memory was enough
+
+
+def test_the_rollout_alone_is_measured_where_memory_is(outcomes, tiny_model, tmp_path):
+    library = str(ppo_step.write_library(tmp_path / "papers.jsonl"))
+    told = {"model": tiny_model, "library": library, "searches": 1, "expansions": 1, "call_seconds": 0.0}
+    told |= {"valued_papers": 1, "compile": False, "rollout_alone": True}
+    for way in ppo_step.WAYS:
+        with pytest.raises(ppo_step.RolloutMeasured) as measured:
+            ppo_step.run(argparse.Namespace(way=way, **told))
+        assert set(measured.value.figures) == {"rollout_mb", "rollout_seconds"}
 
 
 def test_both_ways_wait_for_the_environment(outcomes):
