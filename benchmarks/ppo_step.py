@@ -15,9 +15,9 @@ trl_ext/session_ppo, replies a layer at a time as by default, CHUNK_TOKENS at a 
 LEARNT_AT_ONCE of like length at a time, through layers compiled before the step (`--no-compile`: not compiled).
 
 Each runs in a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what
-the loaded models take, up to the first pass with gradients (`rollout`, in a process that takes no time and gives back
-what it frees) and of the whole step: of the process (VmHWM) on a CPU, of torch's allocator on a GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU
-seconds, which leave waiting out.
+the loaded models take, up to the first pass with gradients (`rollout`, in another process, which gives back what it
+frees and whose time is not counted) and of the whole step: of the process (VmHWM) on a CPU, of torch's allocator on a
+GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU seconds, which leave waiting out.
 """
 
 from __future__ import annotations
