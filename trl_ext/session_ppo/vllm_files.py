@@ -66,7 +66,10 @@ class FileClient:
         self._ask("POST", "/reset_prefix_cache")
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
+        try:
+            answer = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
+        except requests.ConnectionError as error:
+            raise requests.ConnectionError(f"nobody answers at {self._url}") from error
         if not answer.ok:
             raise requests.HTTPError(f"{path} answered {answer.status_code}: {answer.text[:300]}", response=answer)
         said: dict[str, Any] = answer.json() if answer.content else {}

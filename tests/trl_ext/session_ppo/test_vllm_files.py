@@ -108,5 +108,5 @@ def test_a_server_that_cannot_read_is_told_in_one_line(toy, served):
 
 def test_a_server_that_is_not_there_is_told_in_one_line(local, tmp_path):
     run = RunSettings(output_dir=str(tmp_path), vllm_url="http://127.0.0.1:9", vllm_weights="files")
-    with pytest.raises(ConfigError, match=r"vllm_url http://127\.0\.0\.1:9 cannot be used"):
+    with pytest.raises(ConfigError, match=r"cannot be used \(nobody answers at http://127\.0\.0\.1:9\)"):
         connect(run, local, sends=True)
