@@ -240,9 +240,9 @@ def our_step(
     queries: list[TrainingQuery],
     meter: Meter,
 ) -> tuple[StepSessions, dict[str, float]]:
-    """trl_ext/session_ppo as a trainer calls it, in smaller batches and chunks than its defaults.
+    """trl_ext/session_ppo as a trainer calls it.
 
-    What comes before the first pass with gradients is rollout.
+    What comes before the first pass with gradients is rollout; that pass evaluates, too, as naive rollouts do.
     """
 
     def model(**arguments: Any) -> dict[str, torch.Tensor]:

@@ -92,7 +92,7 @@ class Engine:
         plugin = accelerator.state.deepspeed_plugin
         self.is_zero3 = plugin is not None and plugin.zero_stage == 3
         if run.policy.compile:
-            _check_compiling(self.is_zero3, self.device)
+            _check_compiling(plugin is not None, self.device)
         if plugin is not None:  # there is no data loader that it could learn this from
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.ppo.forward_batch
             plugin.deepspeed_config["gradient_accumulation_steps"] = 1
@@ -184,12 +184,12 @@ class Engine:
                 add_hooks(self.wrapped)
 
 
-def _check_compiling(is_zero3: bool, device: torch.device) -> None:
+def _check_compiling(is_deepspeed: bool, device: torch.device) -> None:
     """Raises ConfigError where layers cannot be compiled."""
-    if is_zero3:
-        raise ConfigError("policy.compile does not go with ZeRO-3, whose layers fetch their weights as they run")
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))):
-        raise ConfigError("policy.compile needs a C++ compiler, and there is no g++ or clang++ here")
+    if is_deepspeed:
+        raise ConfigError("policy.compile does not go with DeepSpeed, which changes layers as they run")
+    if device.type == "cpu" and not shutil.which(os.environ.get("CXX") or "g++"):
+        raise ConfigError("policy.compile needs a C++ compiler, and there is no g++ here (nor does CXX name one)")
 
 
 class HalvingModel:

@@ -67,8 +67,9 @@ class Epochs:
         their values.
         """
         batch, settings = self._batch, self._settings
-        others = tuple(part for part in EVERY_PART if part not in self._learning)
-        before = evaluate(self._model, batch, settings.evaluation_batch, others)
+        # The reference in the policy's own passes, or rounding would make a difference of the two where there is none.
+        apart: tuple[Part, ...] = () if "policy" in self._learning else ("policy", "reference")
+        before = evaluate(self._model, batch, settings.evaluation_batch, apart)
         targets = Targets(torch.zeros_like(before.values), torch.zeros_like(before.values))
         found = before.values.new_zeros(len(starts))
         if settings.gamma1:
@@ -86,7 +87,8 @@ class Epochs:
             return before, targets
 
         every = torch.arange(len(batch.input_ids), device=batch.input_ids.device)
-        self._optimizer_step(every, deepest_first_rows(batch, settings.forward_batch), lesson)
+        at_once: tuple[Part, ...] = tuple(part for part in EVERY_PART if part not in apart)
+        self._optimizer_step(every, deepest_first_rows(batch, settings.forward_batch), at_once, lesson)
         self._done += 1
         return before, targets, found
 
@@ -96,7 +98,7 @@ class Epochs:
         while self._done < settings.epochs and not (self._done and self._moved_too_far(before)):
             for rows in self._mini_batches():
                 stretches = like_length_rows(batch, settings.forward_batch, rows)
-                self._optimizer_step(rows, stretches, lambda *_: (before, targets))
+                self._optimizer_step(rows, stretches, self._learning, lambda *_: (before, targets))
             self._done += 1
         logged = dict(zip(_PARTS, torch.stack(self._sums).mean(0).tolist(), strict=True))
         loss = (0.0 if self._is_frozen else logged["policy_loss"]) + settings.value_weight * logged["value_loss"]
@@ -121,10 +123,13 @@ class Epochs:
         order = torch.randperm(rows, generator=self._generator) if count > 1 else torch.arange(rows)
         return order.to(self._batch.input_ids.device).tensor_split(min(count, rows))
 
-    def _optimizer_step(self, rows: torch.Tensor, stretches: Iterable[torch.Tensor], lesson: Lesson) -> None:
+    def _optimizer_step(
+        self, rows: torch.Tensor, stretches: Iterable[torch.Tensor], parts: tuple[Part, ...], lesson: Lesson
+    ) -> None:
         """Gathers the gradient of the mini-batch of `rows`, a stretch of them at a time, and moves the weights.
 
-        `lesson` gives what to learn of a stretch, from its rows and what the model says of them now.
+        `parts`: what the model is asked for. `lesson` gives what to learn of a stretch, from its rows and what the
+        model says of them now.
         """
         batch, settings, frozen = self._batch, self._settings, self._is_frozen
         weights = torch.zeros_like(batch.rewards)
@@ -138,7 +143,7 @@ class Epochs:
             def cut(values: torch.Tensor, rows: torch.Tensor = some_rows, width: int = width) -> torch.Tensor:
                 return values[rows, :width]
 
-            said = self._model(**arguments_of(some), parts=self._learning, detach_value=frozen)
+            said = self._model(**arguments_of(some), parts=parts, detach_value=frozen)
             before, targets = lesson(some_rows, said)
             v = value_loss(
                 said["values"], cut(before.values), cut(targets.returns), cut(weights), settings.value_clip_range

@@ -62,7 +62,7 @@ def evaluate(model: Model, batch: SessionBatch, rows_at_once: int, parts: tuple[
     """What `parts` say of every row of `batch`; zeros for what the others would."""
     empty = torch.zeros(batch.reply_mask.shape, device=batch.input_ids.device)
     said = {name: empty.clone() for name in ("log_probs", "entropy", "reference_log_probs", "values")}
-    for rows in like_length_rows(batch, rows_at_once):
+    for rows in like_length_rows(batch, rows_at_once) if parts else ():
         some = select_rows(batch, rows)
         for name, values in model(**arguments_of(some), parts=parts).items():
             said[name][rows, : values.shape[1]] = values

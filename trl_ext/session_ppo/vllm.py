@@ -5,8 +5,8 @@ Optional. Weights go by NCCL, to a server on other GPUs than the training's (`pi
     VLLM_SERVER_DEV_MODE=1 vllm serve checkpoints/sft-crawler --weight-transfer-config '{"backend": "nccl"}'
     ... scripts/train_ppo.py ... --vllm_url http://host:8000
 
-or as files in `output_dir/vllm_weights`, which the server sees too (vllm_files.py); training then needs no vLLM and the
-server no GPU:
+or as files in `output_dir/vllm_weights`, at the same path for the server (vllm_files.py); training then needs no vLLM
+and the server no GPU:
 
     VLLM_SERVER_DEV_MODE=1 vllm serve checkpoints/sft-crawler
     ... scripts/train_ppo.py ... --vllm_url http://host:8000 --vllm_weights files
@@ -136,7 +136,7 @@ def connect(run: RunSettings, local: PolicyGenerator, sends: bool) -> VllmWriter
     try:
         client: Any
         if run.vllm_weights == "files":
-            client = FileClient(str(run.vllm_url), Path(run.output_dir) / WEIGHTS_FOLDER, run.watchdog_seconds)
+            client = FileClient(str(run.vllm_url), Path(run.output_dir) / WEIGHTS_FOLDER, run.watchdog_seconds / 2)
         else:
             from trl.generation.vllm_client import VLLMClient
 

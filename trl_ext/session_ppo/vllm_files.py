@@ -1,6 +1,6 @@
 """A client of vLLM's own server that hands it new weights as files: no NCCL, so also where there is no GPU.
 
-The server reads them again by its `reload_weights`, which any device has; it must see the same folder.
+The server reads them again by its `reload_weights`, which any device has; it must have the folder at the same path.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 
 _SHARD_BYTES = 2_000_000_000
 _PATTERN = "model-*.safetensors"
+# Or a server takes the checkpoint's own, and draws from another policy than the one that learns.
+_STRAIGHT = {"top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
 class FileClient:
@@ -33,7 +35,7 @@ class FileClient:
         """The tokens of a reply to each prompt, by /v1/completions."""
         asked = sampling | sampling.get("generation_kwargs", {})
         asked.pop("generation_kwargs", None)
-        body = {"model": self._model, "prompt": prompts, "return_token_ids": True, **asked}
+        body = {"model": self._model, "prompt": prompts, "return_token_ids": True, **_STRAIGHT, **asked}
         choices = self._ask("POST", "/v1/completions", body)["choices"]
         return {"completion_ids": [choice["token_ids"] for choice in choices]}
 
@@ -43,7 +45,7 @@ class FileClient:
         self._folder.mkdir(parents=True, exist_ok=True)
         for file in self._folder.glob(_PATTERN):
             file.unlink()
-        self._shards = 0
+        self._shard, self._shards = {}, 0
         yield
         self._write_shard()
         asked = {"method": "reload_weights", "kwargs": {"weights_path": str(self._folder)}}
@@ -51,7 +53,7 @@ class FileClient:
 
     def update_named_param(self, name: str, weights: torch.Tensor) -> None:
         """To be called within `weight_update`."""
-        self._shard[name] = weights.detach().cpu().contiguous().clone()
+        self._shard[name] = weights.detach().to("cpu", copy=True).contiguous()
         if sum(tensor.nbytes for tensor in self._shard.values()) >= _SHARD_BYTES:
             self._write_shard()
 

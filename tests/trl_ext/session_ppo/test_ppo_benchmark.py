@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
+import torch
 
 from benchmarks import ppo_step
 
@@ -36,7 +37,15 @@ def test_both_ways_learn_from_as_much(outcomes):
 def test_a_step_is_measured_in_parts(outcomes):
     for figures in outcomes.values():
         assert figures["seconds"] == pytest.approx(figures["rollout_seconds"] + figures["learning_seconds"])
-        assert figures["step_mb"] >= figures["rollout_mb"]  # a peak; 0 where freed memory was enough
+
+
+def test_memory_that_a_step_takes_is_measured():
+    meter = ppo_step.Meter(torch.device("cpu"))
+    taken = torch.ones(50_000_000)  # 200 MB, given back before the step ends
+    del taken
+    meter.end_rollout()
+    meter.end()
+    assert 190 < meter.figures["rollout_mb"] <= meter.figures["step_mb"] < 400
 
 
 def test_the_rollout_alone_is_measured_where_memory_is(outcomes, tiny_model, tmp_path):

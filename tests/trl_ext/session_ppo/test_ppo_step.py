@@ -92,6 +92,14 @@ def test_the_first_epoch_evaluates_where_it_can(tiny_model, how, passes):
     assert sessions == {part: 2 * count for part, count in passes.items()}
 
 
+@pytest.mark.parametrize("warmup", [0, 9])
+def test_a_policy_that_is_the_reference_has_no_kl_at_all(tiny_model, warmup):
+    """To the last bit, whatever goes through the models together: both are asked in the same passes."""
+    step = random_step(7, sessions=5, vocabulary=300)
+    metrics, _ = take(policy_of(tiny_model), step, value_warmup_steps=warmup, forward_batch=1, evaluation_batch=3)
+    assert metrics["kl_reference"] == 0
+
+
 def test_rows_without_a_session_change_no_number_and_no_weight(tiny_model):
     step = random_step(3, vocabulary=300)
     full, short = randomize(policy_of(tiny_model)), randomize(policy_of(tiny_model))

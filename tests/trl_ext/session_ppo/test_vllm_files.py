@@ -42,6 +42,7 @@ class ReadingServer:
             return Answer({"success": True})
         assert body["model"] == "policy"
         assert body["return_token_ids"]
+        assert (body["top_k"], body["min_p"], body["top_p"]) == (0, 0.0, 1.0)  # not the checkpoint's, which bend
         return Answer({"choices": [{"token_ids": self.reply} for _ in body["prompt"]]})
 
 
