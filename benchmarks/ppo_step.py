@@ -103,7 +103,7 @@ def main() -> None:
 def measured(way: str, args: argparse.Namespace) -> dict[str, Any]:
     """A step in a process of its own; its rollout once more in another, whose memory is what is in use."""
     result = in_own_process(way, args)
-    result["rollout_mb"] = in_own_process(way, args, "--rollout_alone")["rollout_mb"]
+    result["rollout_mb"] = in_own_process(way, args, rollout_alone=True)["rollout_mb"]
     print(
         f"{way:6} {result['seconds']:7.1f} s ({result['cpu_seconds']:.1f} of CPU; warm-up "
         f"{result['warm_up_seconds']:.0f} s), rollout +{result['rollout_mb']:.0f} MB, step +{result['step_mb']:.0f} "
@@ -113,12 +113,13 @@ def measured(way: str, args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def in_own_process(way: str, args: argparse.Namespace, *flags: str) -> dict[str, Any]:
+def in_own_process(way: str, args: argparse.Namespace, rollout_alone: bool = False) -> dict[str, Any]:
     names = ("model", "library", "searches", "expansions", "call_seconds", "valued_papers")
     words = ["--way", way, *(w for name in names for w in (f"--{name}", getattr(args, name)))]
-    words += ["--compile" if args.compile else "--no-compile", *flags]
+    words.append("--compile" if args.compile else "--no-compile")
     environment = dict(os.environ)
-    if flags:  # what is in use is measured; it takes time
+    if rollout_alone:
+        words.append("--rollout_alone")
         environment["MALLOC_MMAP_THRESHOLD_"] = str(OWN_PAGES_BYTES)
     command = [sys.executable, __file__, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -26,7 +26,7 @@ from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PpoSettings
 
-_PARTS = ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "kl_step")
+_LOGGED = ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "kl_step")
 Lesson = Callable[[torch.Tensor, dict[str, torch.Tensor]], tuple[Evaluation, Targets]]
 
 
@@ -93,14 +93,14 @@ class Epochs:
         return before, targets, found
 
     def rest(self, before: Evaluation, targets: Targets) -> dict[str, float]:
-        """The epochs that are left; the losses' parts, means over the optimizer steps of all epochs."""
+        """The epochs that are left; what is logged of the losses, means over the optimizer steps of all epochs."""
         batch, settings = self._batch, self._settings
         while self._done < settings.epochs and not (self._done and self._moved_too_far(before)):
             for rows in self._mini_batches():
                 stretches = like_length_rows(batch, settings.forward_batch, rows)
                 self._optimizer_step(rows, stretches, self._learning, lambda *_: (before, targets))
             self._done += 1
-        logged = dict(zip(_PARTS, torch.stack(self._sums).mean(0).tolist(), strict=True))
+        logged = dict(zip(_LOGGED, torch.stack(self._sums).mean(0).tolist(), strict=True))
         loss = (0.0 if self._is_frozen else logged["policy_loss"]) + settings.value_weight * logged["value_loss"]
         norm = sum(self._norms) / len(self._norms)
         return logged | {"loss": loss, "gradient_norm": norm, "epochs": self._done}
@@ -134,7 +134,7 @@ class Epochs:
         batch, settings, frozen = self._batch, self._settings, self._is_frozen
         weights = torch.zeros_like(batch.rewards)
         weights[rows] = token_weights(batch.reply_mask[rows], settings.normalization, self._processes)
-        total = weights.new_zeros(len(_PARTS))
+        total = weights.new_zeros(len(_LOGGED))
         stretches = list(stretches)
         for i, some_rows in enumerate(stretches):
             some = select_rows(batch, some_rows)
