@@ -159,10 +159,14 @@ class QueryCrawl:
                 self.pages[paper.key] = replace(paper, sections=sections)
         return paper.key in self.pages
 
+    def begin_pages(self, papers_an_action: int | None) -> None:
+        """Begins to look up what `read_pages` will wait for, as far as it is known now."""
+        for paper in self._valued(papers_an_action):
+            self.look_ups.page(paper)
+
     async def read_pages(self, papers_an_action: int | None) -> None:
         """Looks up which new papers have pages: of each action the first, `papers_an_action` at most."""
-        new = [p for s in self.sessions for o in s.outcomes for p in o.new[:papers_an_action]]
-        await each([self.has_page(paper) for paper in new])
+        await each([self.has_page(paper) for paper in self._valued(papers_an_action)])
 
     def record(self) -> CrawlRecord:
         question = self.query.query.text
@@ -174,6 +178,9 @@ class QueryCrawl:
 
     def found_golds(self) -> int:
         return len(self.query.golds & {node.paper.title_key for node in self.nodes})
+
+    def _valued(self, papers_an_action: int | None) -> list[Paper]:
+        return [paper for s in self.sessions for o in s.outcomes for paper in o.new[:papers_an_action]]
 
     async def _score(self, request: SelectRequest) -> float:
         return await self.workers.score(request)
@@ -234,6 +241,8 @@ class Rollouts:
             await each([crawl.advance() for crawl in crawls])
             for layer in range(1, self.settings.rounds + 1):
                 await self._choose(crawls, random.Random(f"papers {seed} {layer}"))
+                for crawl in crawls:  # while the policy writes
+                    crawl.begin_pages(self.settings.valued_papers)
                 await each([crawl.advance() for crawl in crawls])
             await each([crawl.read_pages(self.settings.valued_papers) for crawl in crawls])
         finally:

@@ -324,6 +324,31 @@ def test_prompts_go_longest_first_in_batches_and_searches_overlap_the_next_batch
     assert lengths == sorted(lengths, reverse=True)
 
 
+def test_pages_of_papers_found_are_fetched_while_the_next_round_is_written():
+    world, asked = World(), queries(World())
+    fetched: set[str] = set()
+    sections = world.sections
+    world.sections = lambda paper: (fetched.add(paper.title), sections(paper))[1]
+    run(world, asked, rounds=0)
+    of_searches, there_in_time = fetched.copy(), []
+
+    class Patient(Policy):
+        def generate(self, requests, sampling):
+            ends = time.monotonic() + 5
+            while requests[0].kind == "expand" and not fetched >= of_searches and time.monotonic() < ends:
+                time.sleep(0.01)
+            there_in_time.append(fetched >= of_searches)
+            return super().generate(requests, sampling)
+
+    fetched.clear()
+    environment = make_environment(world, world, cuts_off=False)
+    settings = RolloutSettings(search_papers=6, rounds=1)
+    made = Rollouts(environment, Patient(world), match_scorer(world.scorer, asked), settings, RewardSettings())
+    made.step(asked, 1)
+    made.close()
+    assert there_in_time == [False, True]
+
+
 def test_a_step_fetches_each_page_once_and_none_that_nobody_needs():
     world, frugal = World(), World()
     run(world)
