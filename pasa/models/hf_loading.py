@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def load_checkpoint(
     with _one_line_errors(path), _quiet_transformers():
         model = _load_model(base, chosen_dtype, chosen_attention)
         if adapter:
-            model = _merge_adapter(model, adapter)
+            model = merge_adapter(model, adapter)
         tokenizer = load_tokenizer(adapter if adapter and _has_tokenizer(adapter) else base)
     try:
         model = model.to(chosen_device).eval()  # type: ignore[arg-type]
@@ -202,11 +203,18 @@ def _load_model(location: str, dtype: torch.dtype, attention: str) -> PreTrained
         )
 
 
-def _merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """`model` with the LoRA weights added into its own, so that it runs as fast as without."""
-    from peft import PeftModel  # takes a second that a checkpoint without adapter need not wait
+def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    """`model` with the LoRA weights of the folder `adapter` added into its own, so that it runs as fast as without."""
+    return import_peft().PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+def import_peft() -> Any:
+    """The library peft, which takes a second that a model without adapter need not wait."""
+    # peft asks transformers for what its next major version drops; no user can do anything about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    import peft
+
+    return peft
 
 
 def load_tokenizer(location: str) -> PreTrainedTokenizerBase:

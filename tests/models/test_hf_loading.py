@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,13 @@ def test_a_lora_adapter_is_merged_into_its_base(adapter: Path, checkpoint: Check
     assert torch.allclose(loaded.model(ids).logits, expected, atol=1e-4)
     assert f"LoRA on {checkpoint('llama')}" in loaded.description
     assert isinstance(loaded.tokenizer, PreTrainedTokenizerFast)
+
+
+def test_a_lora_adapter_is_loaded_without_a_warning(adapter: Path) -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        load_checkpoint(str(adapter), device="cpu")
+    assert [str(warning.message) for warning in heard] == []
 
 
 def test_a_lora_adapter_whose_base_is_missing_says_so(adapter: Path) -> None:

@@ -16,7 +16,15 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pasa.errors import CheckpointError
-from pasa.models.hf_loading import ADAPTER_FILE, CONFIG_FILE, adapter_base, first_line, resolve_checkpoint
+from pasa.models.hf_loading import (
+    ADAPTER_FILE,
+    CONFIG_FILE,
+    adapter_base,
+    first_line,
+    import_peft,
+    merge_adapter,
+    resolve_checkpoint,
+)
 from trl_ext.session_ppo.log_probs import ChosenTokenHead, check_plain_logits
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PolicySettings
@@ -225,27 +233,22 @@ def _load(path: str, dtype: torch.dtype, attention: str) -> Any:
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, attn_implementation=attention, local_files_only=Path(base).is_dir()
         )
-        if not is_adapter:
-            return model
-        from peft import PeftModel  # takes a second that others need not wait
-
-        return PeftModel.from_pretrained(model, location).merge_and_unload()
+        return merge_adapter(model, location) if is_adapter else model
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"cannot load {path}: {first_line(error)}") from error
 
 
 def _with_adapter(model: PreTrainedModel, settings: PolicySettings) -> Any:
-    from peft import LoraConfig, get_peft_model  # takes a second that full fine-tuning need not wait
-
+    peft = import_peft()
     names = [name.strip() for name in settings.lora_targets.split(",")]
-    config = LoraConfig(
+    config = peft.LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=0.0,  # the policy that learns must be the one that was sampled
         target_modules=names[0] if len(names) == 1 else names,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    return peft.get_peft_model(model, config)
 
 
 def _base(model: Any) -> Any:
