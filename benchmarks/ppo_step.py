@@ -15,9 +15,9 @@ trl_ext/session_ppo, replies a layer at a time as by default, CHUNK_TOKENS at a 
 LEARNT_AT_ONCE of like length at a time, through layers compiled before the step (`--no-compile`: not compiled).
 
 Each runs in a process of its own, taking turns; figures are medians over rounds. Extra memory is the peak above what
-the loaded models take, up to the first pass with gradients (`rollout`, in another process, which gives back what it
-frees and whose time is not counted) and of the whole step: of the process (VmHWM) on a CPU, of torch's allocator on a
-GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU seconds, which leave waiting out.
+the loaded models take, up to the first pass with gradients (`rollout`: once, in another process, which gives back what
+it frees and whose time is not counted) and of the whole step: of the process (VmHWM) on a CPU, of torch's allocator on
+a GPU. Losses are compared over all rounds. A busy machine stretches seconds, not CPU seconds, which leave waiting out.
 """
 
 from __future__ import annotations
@@ -97,17 +97,24 @@ def main() -> None:
         args.library = str(write_library(Path(folder) / "papers.jsonl"))
         if args.layers:
             args.model = first_layers(args.model, args.layers, Path(folder) / "model")
-        report([{way: measured(way, args) for way in WAYS} for _ in range(args.rounds)], args)
+        rollout_mb = {way: rollout_memory(way, args) for way in WAYS}
+        report([{way: measured(way, args) for way in WAYS} for _ in range(args.rounds)], rollout_mb, args)
+
+
+def rollout_memory(way: str, args: argparse.Namespace) -> float:
+    """MB that a step's rollout has in use at its peak, in a process of its own."""
+    megabytes: float = in_own_process(way, args, rollout_alone=True)["rollout_mb"]
+    print(f"{way:6} rollout +{megabytes:.0f} MB", flush=True)
+    return megabytes
 
 
 def measured(way: str, args: argparse.Namespace) -> dict[str, Any]:
-    """A step in a process of its own; its rollout once more in another, whose memory is what is in use."""
+    """A step in a process of its own."""
     result = in_own_process(way, args)
-    result["rollout_mb"] = in_own_process(way, args, rollout_alone=True)["rollout_mb"]
     print(
         f"{way:6} {result['seconds']:7.1f} s ({result['cpu_seconds']:.1f} of CPU; warm-up "
-        f"{result['warm_up_seconds']:.0f} s), rollout +{result['rollout_mb']:.0f} MB, step +{result['step_mb']:.0f} "
-        f"MB, losses {[round(result[name], 6) for name in LOSSES]}",
+        f"{result['warm_up_seconds']:.0f} s), step +{result['step_mb']:.0f} MB, "
+        f"losses {[round(result[name], 6) for name in LOSSES]}",
         flush=True,
     )
     return result
@@ -129,9 +136,9 @@ def in_own_process(way: str, args: argparse.Namespace, rollout_alone: bool = Fal
     return result
 
 
-def report(rounds: list[dict[str, dict[str, Any]]], args: argparse.Namespace) -> None:
+def report(rounds: list[dict[str, dict[str, Any]]], rollout_mb: dict[str, float], args: argparse.Namespace) -> None:
     """Medians, and ours beside the naive way."""
-    figures = ("seconds", "cpu_seconds", "rollout_seconds", "learning_seconds", "rollout_mb", "step_mb")
+    figures = ("seconds", "cpu_seconds", "rollout_seconds", "learning_seconds", "step_mb")
     medians = {way: {f: statistics.median(r[way][f] for r in rounds) for f in figures} for way in WAYS}
     apart = max(abs(r["ours"][name] - r["naive"][name]) for r in rounds for name in LOSSES)
     result = {
@@ -144,7 +151,8 @@ def report(rounds: list[dict[str, dict[str, Any]]], args: argparse.Namespace) ->
         "times_faster": medians["naive"]["seconds"] / medians["ours"]["seconds"],
         "calls": {way: rounds[0][way]["calls"] for way in WAYS},
         "times_less_cpu": medians["naive"]["cpu_seconds"] / medians["ours"]["cpu_seconds"],
-        "share_of_rollout_memory": medians["ours"]["rollout_mb"] / medians["naive"]["rollout_mb"],
+        "rollout_mb": rollout_mb,
+        "share_of_rollout_memory": rollout_mb["ours"] / rollout_mb["naive"],
         "losses_apart": apart,
     }
     print(
