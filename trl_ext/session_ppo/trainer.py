@@ -96,7 +96,9 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         say(f"environment: {environment.description}; rewards: {scorer.name}; {len(queries)} queries")
         weights = f"{engine.weights / 1e6:.1f}M weights trained"
         sharing = "ZeRO-3" if engine.is_zero3 else accelerator.distributed_type.value.lower()
-        say(f"{processes} process(es) ({sharing}), {run.rollouts.sessions} sessions each a step, {weights}")
+        company = f"{processes} process(es)" + f" ({sharing})" * (processes > 1)
+        precision = "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+        say(f"{company} in {precision}, {run.rollouts.sessions} sessions each a step, {weights}")
         if found:
             load_state(engine, found[0])
             trainer.go_on_from(found[1])

@@ -98,7 +98,7 @@ def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(
     command = words(toy, tmp_path / "two", search_sessions=4, **whole_round, **SLOW)
     kill_after(tmp_path / "two" / "resume-1" / "state.json", together(log, command), log)
     finish(together(log, command), log)
-    assert "2 process(es) (ZeRO-3)" in log.read_text()
+    assert "2 process(es) (ZeRO-3) in float32" in log.read_text()
     assert "going on after step" in log.read_text()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert list(one) == list(two) == [1, 2, 3, 4]
@@ -128,7 +128,7 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
     arguments = words(toy, tmp_path / "two", search_sessions=4, **whole_round)
     finish(start(log, sys.executable, *launcher, "scripts/train_ppo.py", *arguments), log)
-    assert "2 process(es) (multi_cpu)" in log.read_text()
+    assert "2 process(es) (multi_cpu) in float32" in log.read_text()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert list(one) == list(two) == [1, 2, 3]
     for step, expected in one.items():

@@ -211,6 +211,12 @@ def with_engine(monkeypatch, is_down):
     monkeypatch.setattr(trainer, "open_environment", opened)
 
 
+def test_a_run_tells_how_many_compute_and_in_what_precision(toy, tmp_path):
+    told = []
+    train(settings(toy, tmp_path / "out", steps=1), tell=told.append)
+    assert any(line.startswith("1 process(es) in float32, ") for line in told)
+
+
 def test_while_the_search_fails_steps_go_on_and_learning_resumes_afterwards(toy, tmp_path, monkeypatch):
     told = []
     down = lambda: sum(line.startswith("step ") and "reward" in line for line in told) in (2, 3)  # noqa: E731
