@@ -120,7 +120,9 @@ def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(
 
 @pytest.mark.distributed
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("form", [{}, {"lora_rank": 2, "value_body": "shared"}], ids=["full", "LoRA"])
+@pytest.mark.parametrize(
+    "form", [{}, {"lora_rank": 2, "value_body": "shared"}, {"compile": True}], ids=["full", "LoRA", "compiled"]
+)
 def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     log = tmp_path / "log"
     whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 3, **form, **SLOW}
@@ -134,11 +136,12 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     for step, expected in one.items():
         for name in ("reward_per_session", "policy_loss", "value_loss", "kl_reference", "return_mean", "entropy"):
             assert two[step][name] == pytest.approx(expected[name], abs=TOLERANCE), (step, name)
-    file = "adapter_model.safetensors" if form else "model.safetensors"
-    begun = {} if form else load_file(Path(toy.model) / file)  # of an adapter B begins at 0
+    is_lora = "lora_rank" in form
+    file = "adapter_model.safetensors" if is_lora else "model.safetensors"
+    begun = {} if is_lora else load_file(Path(toy.model) / file)  # of an adapter B begins at 0
     alike, together = (load_file(tmp_path / name / "policy" / file) for name in ("one", "two"))
     for name, weight in alike.items():
-        if not form or "lora_B" in name:
+        if not is_lora or "lora_B" in name:
             moved = weight - begun.get(name, torch.zeros_like(weight))
             assert (together[name] - weight).abs().mean() < 0.1 * moved.abs().mean(), name
 
