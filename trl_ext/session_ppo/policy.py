@@ -7,7 +7,7 @@ the devices like the rest. Everything goes through `forward`, where the hooks th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -233,9 +233,25 @@ def _load(path: str, dtype: torch.dtype, attention: str) -> Any:
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, attn_implementation=attention, local_files_only=Path(base).is_dir()
         )
-        return merge_adapter(model, location) if is_adapter else model
+        if not is_adapter:
+            return model
+        with _gathered(model):
+            return merge_adapter(model, location).requires_grad_(True)  # PEFT froze what it was added to
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"cannot load {path}: {first_line(error)}") from error
+
+
+def _gathered(model: PreTrainedModel) -> AbstractContextManager[Any]:
+    """Inside, every process has the weights whole, and what the first does to them is all processes'.
+
+    ZeRO-3 spreads them as they are loaded.
+    """
+    spread = [weights for weights in model.parameters() if hasattr(weights, "ds_id")]
+    if not spread:
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(spread, modifier_rank=0)
 
 
 def _with_adapter(model: PreTrainedModel, settings: PolicySettings) -> Any:

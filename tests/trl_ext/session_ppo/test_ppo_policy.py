@@ -229,6 +229,14 @@ def test_a_lora_folder_is_where_a_policy_can_begin(tiny_model, tmp_path):
             torch.testing.assert_close(said[name], expected, rtol=1e-3, atol=1e-3)
 
 
+def test_all_weights_learn_where_the_policy_began_with_a_lora_folder(tiny_model, tmp_path):
+    policy_of(tiny_model, lora_rank=2).language_model.save_pretrained(tmp_path)
+    begun, plain = policy_of(str(tmp_path)), policy_of(tiny_model)
+    for learns in ("policy_parameters", "value_parameters"):
+        count, expected = (sum(p.numel() for p in getattr(one, learns)()) for one in (begun, plain))
+        assert count == expected > 0
+
+
 def test_a_path_without_a_model_is_told_in_a_line(tmp_path):
     with pytest.raises(CheckpointError, match="holds neither"):
         policy_of(str(tmp_path))

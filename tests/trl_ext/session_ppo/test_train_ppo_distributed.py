@@ -1,5 +1,6 @@
 """Session PPO in processes of its own: ZeRO-3 over gloo on CPUs, and runs that are killed (make test-distributed)."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pasa.paper import title_key
 from tests.models.tiny_models import build_tokenizer, save_checkpoint
@@ -84,14 +87,25 @@ def test_a_run_killed_by_sigkill_goes_on_with_the_same_numbers(toy, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def lora_over(model, folder):
+    """A LoRA checkpoint that moves the weights of `model`."""
+    torch.manual_seed(1)
+    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.distributed
 @pytest.mark.timeout(2400)
 def test_zero3_on_two_processes_killed_and_gone_on_with_gives_the_losses_of_one(toy, tmp_path):
     """One process with 8 queries a step has the sessions of two with 4 each: all papers found are expanded.
 
-    The Selector is a model that each process holds whole, whatever ZeRO-3 does to the policy.
+    The Selector is a model that each process holds whole, whatever ZeRO-3 does to the policy, which begins with a LoRA
+    checkpoint.
     """
     log = tmp_path / "log"
+    toy = dataclasses.replace(toy, model=lora_over(toy.model, tmp_path / "begun"))
     selector = save_checkpoint(tmp_path / "selector", "qwen2", build_tokenizer())
     whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 4, "selector": selector}
     finish(alone(log, words(toy, tmp_path / "one", search_sessions=8, **whole_round, **SLOW)), log)
