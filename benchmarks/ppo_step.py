@@ -111,6 +111,7 @@ def rollout_memory(way: str, args: argparse.Namespace) -> float:
 def measured(way: str, args: argparse.Namespace) -> dict[str, Any]:
     """A step in a process of its own."""
     result = in_own_process(way, args)
+    del result["rollout_mb"]  # with what glibc keeps; rollout_memory tells what is in use
     print(
         f"{way:6} {result['seconds']:7.1f} s ({result['cpu_seconds']:.1f} of CPU; warm-up "
         f"{result['warm_up_seconds']:.0f} s), step +{result['step_mb']:.0f} MB, "

@@ -141,7 +141,7 @@ def save_policy(engine: Engine, folder: Path) -> None:
     weights = _whole_weights(engine)
     if accelerator.is_main_process:
         model.save_pretrained(str(folder), state_dict=weights)
-        engine.tokenizer.save_pretrained(str(folder))
+        engine.tokenizer_to_keep().save_pretrained(str(folder))
         start = Path(resolve_checkpoint(engine.run.policy.model_name_or_path))
         if (folder / ADAPTER_FILE).is_file():
             if (start / ADAPTER_FILE).is_file():

@@ -5,6 +5,7 @@ The same code for one process, for DDP, and for ZeRO-2 and ZeRO-3.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +21,15 @@ from transformers.integrations import unset_hf_deepspeed_config
 
 from pasa.errors import CheckpointError, ConfigError
 from pasa.models.hf_batches import is_out_of_memory
-from pasa.models.hf_loading import LoadedModel, choose_attention, first_line, load_tokenizer, resolve_checkpoint
+from pasa.models.hf_loading import (
+    LoadedModel,
+    choose_attention,
+    first_line,
+    load_tokenizer,
+    resolve_checkpoint,
+    take_prompt_limit,
+)
+from pasa.models.hf_prompts import MAX_PROMPT_TOKENS
 from trl_ext.session_ppo.generation import PolicyGenerator
 from trl_ext.session_ppo.learner import AcceleratorLearner
 from trl_ext.session_ppo.policy import SessionPolicy, load_session_policy
@@ -87,6 +96,8 @@ class Engine:
         self.accelerator = accelerator
         self.device = accelerator.device
         self.tokenizer = tokenizer_of(run.policy.model_name_or_path)
+        self._named_limit = int(self.tokenizer.model_max_length)
+        self.begun_with_prompt_limit = take_prompt_limit(self.tokenizer)
         dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
         attention = choose_attention(run.models.attention, self.device, dtype)
         plugin = accelerator.state.deepspeed_plugin
@@ -115,6 +126,18 @@ class Engine:
         """The models without what is around them; under ZeRO-3 their weights are elsewhere."""
         unwrapped: SessionPolicy = self.accelerator.unwrap_model(self.wrapped)
         return unwrapped
+
+    def tokenizer_to_keep(self) -> PreTrainedTokenizerBase:
+        """As `self.tokenizer`, naming the longest prompt that the policy learnt from (`model_max_length`).
+
+        Who loads the policy cuts prompts to that, so that it reads what it read here, whatever the checkpoint that it
+        began with had been trained on.
+        """
+        kept = copy.deepcopy(self.tokenizer)
+        limit = self.run.rollouts.max_prompt_tokens
+        reads_all = limit >= MAX_PROMPT_TOKENS  # nobody gives longer ones
+        kept.model_max_length = max(self._named_limit, limit) if reads_all else limit
+        return kept
 
     @property
     def pad_id(self) -> int:

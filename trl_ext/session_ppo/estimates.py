@@ -7,6 +7,7 @@ copy, the whole policy that writes replies, its keys and values, and the passes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from trl_ext.estimates import Machine, ModelSize, activation_bytes, state_bytes
 
@@ -27,6 +28,7 @@ class StepShape:
     prompt: int = 992
     reply: int = 256
     starts: int = 128  # papers whose expand session is valued
+    valued_at_once: int = 4  # of these papers' prompts, as in configs/ppo_crawler.yaml
     epochs: int = 2
 
     @property
@@ -89,7 +91,8 @@ def step_seconds(
     learnt = 2 * _FORWARD_AND_BACKWARD * model.parameters * shape.tokens * shape.epochs  # policy, value
     valued = _FORWARD * model.parameters * shape.starts * shape.prompt
     others = _HALF * model.parameters * (machine.gpus - 1) / machine.gpus  # the share that comes from other GPUs
-    gathers = 2 * _PASSES_OF_WEIGHTS * shape.epochs * shape.sessions
+    gathers = 2 * _PASSES_OF_WEIGHTS * shape.epochs * shape.sessions  # policy and value learn, ...
+    gathers += shape.sessions + ceil(shape.starts / shape.valued_at_once)  # ... the reference and the value are asked
     return StepSeconds(
         writing=shape.batches * shape.reply * _HALF * model.parameters / (memory_bandwidth / 2),
         evaluating=evaluated / flops,

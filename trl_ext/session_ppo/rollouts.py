@@ -34,7 +34,7 @@ from trl_ext.session_ppo.environment import Environment, QueryWorkers
 from trl_ext.session_ppo.generation import StepWorkers
 from trl_ext.session_ppo.queries import TrainingQuery
 from trl_ext.session_ppo.records import StepSessions
-from trl_ext.session_ppo.rewards import MatchScorer, RewardSettings
+from trl_ext.session_ppo.rewards import MatchScorer, RewardSettings, earned
 from trl_ext.session_ppo.sessions import CrawlRecord, step_sessions
 
 HELD_OUT = ("crawler_recall", "papers", "matched", "actions", "reward")  # what is told of a held-out query's crawl
@@ -71,6 +71,7 @@ class RolloutSettings:
         """The crawl's settings."""
         return AgentSettings(
             expand_layers=self.rounds,
+            first_layer_expand_papers=self.expand_sessions,  # not all: pages of all results would be fetched ahead
             search_queries=self.search_queries,
             search_papers=self.search_papers,
             temperature=temperature,
@@ -327,19 +328,14 @@ class Rollouts:
         return {crawl.query.id: self._score_of(crawl, agent) for crawl in crawls if crawl.failure is None}, failed
 
     def _score_of(self, crawl: QueryCrawl, agent: AgentSettings) -> dict[str, float]:
-        actions = sum(len(session.outcomes) for session in crawl.sessions)
-        matched = sum(node.score > agent.select_threshold for node in crawl.nodes)
-        cost = sum(
-            self.rewards.search_cost if session.kind == "search" else self.rewards.expand_cost
-            for session in crawl.sessions
-            for _ in session.outcomes
-        )
+        threshold = agent.select_threshold
+        earnings = [one for s in crawl.sessions for one in earned(s, crawl.scores, self.rewards, threshold)]
         return {
             "crawler_recall": crawl.found_golds() / len(crawl.query.golds),
             "papers": float(len(crawl.nodes)),
-            "matched": float(matched),
-            "actions": float(actions),
-            "reward": self.rewards.alpha * matched - cost,
+            "matched": float(sum(node.score > threshold for node in crawl.nodes)),
+            "actions": float(sum(len(session.outcomes) for session in crawl.sessions)),
+            "reward": sum(one.reward for one in earnings),
         }
 
 

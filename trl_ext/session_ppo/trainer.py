@@ -99,6 +99,12 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         company = f"{processes} process(es)" + f" ({sharing})" * (processes > 1)
         precision = "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
         say(f"{company} in {precision}, {run.rollouts.sessions} sessions each a step, {weights}")
+        longest = run.rollouts.max_prompt_tokens
+        if engine.begun_with_prompt_limit < longest:
+            say(
+                f"{run.policy.model_name_or_path} was trained on prompts of at most {engine.begun_with_prompt_limit} "
+                f"tokens; the policy reads up to {longest} here (max_prompt_tokens), and wherever it is loaded"
+            )
         if found:
             load_state(engine, found[0])
             trainer.go_on_from(found[1])

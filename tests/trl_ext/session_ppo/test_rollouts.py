@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pasa.actions import StopReason
+from pasa.actions import StopReason, render_actions
 from pasa.config import AgentSettings
 from pasa.paper import title_key
 from pasa.query import Query
@@ -354,6 +354,27 @@ def test_a_step_fetches_each_page_once_and_none_that_nobody_needs():
     run(world)
     run(frugal, valued_papers=0)
     assert frugal.calls["page"] < world.calls["page"] <= len(world.papers)
+
+
+def test_only_pages_of_papers_that_are_drawn_or_valued_are_fetched():
+    world = World()
+    some_page = next(page for page in world.pages.values() if page)
+    world.pages = {title: page or some_page for title, page in world.pages.items()}
+    run(world, valued_papers=0, rounds=1, expand_sessions=6)
+    assert world.calls["page"] <= 6
+
+
+def test_the_reward_of_a_held_out_crawl_charges_what_was_written_in_vain_as_training_does():
+    world, rewards = World(), RewardSettings(alpha=0.0, search_cost=0.25)
+    world.replies[""] = render_actions("search", ["which agents a", "which agents a", "other agents"])
+    [asked, *_] = queries(world)
+    made = rollouts(world, [asked], rewards=rewards)
+    found, _ = made.evaluate([asked], AgentSettings(expand_layers=0))
+    trained = made.step([asked], 1).step
+    made.close()
+    assert found[asked.id]["actions"] == 2
+    assert found[asked.id]["reward"] == pytest.approx(-0.75)
+    assert sum(a.reward for s in trained.sessions if s.kind == "search" for a in s.actions) == pytest.approx(-0.75)
 
 
 def test_an_agents_error_is_the_crawls_failure():

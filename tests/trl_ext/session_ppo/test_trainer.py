@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from pasa.errors import ConfigError, ServiceError
 from pasa.models.base import Sampling
 from pasa.models.hf_generator import HuggingFaceGenerator
+from pasa.models.hf_loading import load_checkpoint
 from pasa.prompts import search_request
 from scripts.train_ppo import main
 from tests.models.openai_server import Answer, OpenAIServer, completion_answer
@@ -209,6 +210,19 @@ def with_engine(monkeypatch, is_down):
             yield dataclasses.replace(environment, engine=Failing(environment.engine, is_down))
 
     monkeypatch.setattr(trainer, "open_environment", opened)
+
+
+@pytest.mark.parametrize("longest", [40, 992])
+def test_a_policy_reads_prompts_as_long_where_it_is_loaded_as_where_it_learnt(toy, tmp_path, longest):
+    begun, told = tmp_path / "begun", []
+    shutil.copytree(toy.model, begun)
+    names = json.loads((begun / "tokenizer_config.json").read_text())
+    (begun / "tokenizer_config.json").write_text(json.dumps({**names, "model_max_length": 20}))
+    run = settings(toy, tmp_path / "out", model_name_or_path=str(begun), steps=1, max_prompt_tokens=longest)
+    train(run, tell=told.append)
+    assert load_checkpoint(str(begun), device="cpu").prompt_limit == 20
+    assert load_checkpoint(str(tmp_path / "out" / "policy"), device="cpu").prompt_limit == longest
+    assert any("at most 20 tokens" in line and f"up to {longest} here" in line for line in told)
 
 
 def test_a_run_tells_how_many_compute_and_in_what_precision(toy, tmp_path):
