@@ -70,7 +70,7 @@ class RunSettings:
     run_name: str | None = None
 
     # bad days
-    on_failure: Literal["go_on", "stop"] = "go_on"  # a crawl that breaks off: the step goes on without it, or all stop
+    on_failure: Literal["go_on", "stop"] = "go_on"  # a call failed: without what needs it, or all stop
     max_empty_steps: int = 10  # steps in a row without any session after which the run stops
     watchdog_seconds: float = 1800.0  # without a sign of life after which a process ends itself
 
