@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from pasa.errors import CheckpointError, ConfigError
-from pasa.models.hf_loading import first_line, load_tokenizer, resolve_checkpoint
+from pasa.models.hf_loading import first_line, is_adapter, load_tokenizer, resolve_checkpoint
 from pasa.results import write_json, write_whole
 from trl_ext.sft_arguments import attention_of, lora_config, training_arguments
 from trl_ext.sft_card import commit_of, file_record, machine, model_card
@@ -37,6 +37,7 @@ from trl_ext.sft_evaluators import Evaluator, evaluator_of
 from trl_ext.sft_loss import ReplyLoss, reply_columns, reply_loss
 from trl_ext.sft_saving import finish_folder
 from trl_ext.sft_settings import FREE_TO_CHANGE, SftSettings
+from trl_ext.starting_models import load_start
 
 RUN_FILE = "sft_run.json"
 EVALUATIONS_FILE = "evaluations.jsonl"
@@ -291,18 +292,13 @@ def dataset_of(encoded: Sequence[EncodedRow]) -> Dataset:
 
 def load_model(settings: SftSettings, args: SFTConfig) -> PreTrainedModel:
     """The model to train: float32 weights, or bfloat16 ones under LoRA with bf16. Raises CheckpointError."""
-    location = resolve_checkpoint(settings.model_name_or_path)
-    half = bool(args.bf16) and settings.lora_rank > 0
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            location,
-            dtype=torch.bfloat16 if half else torch.float32,
-            attn_implementation=attention_of(settings, bool(args.use_cpu)),
-            local_files_only=Path(location).is_dir(),
+    path = settings.model_name_or_path
+    if settings.lora_rank and is_adapter(resolve_checkpoint(path)):
+        raise CheckpointError(
+            f"{path} is a LoRA, and SFT adds none to another: train all weights (lora_rank 0), or begin with its base"
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"cannot load {settings.model_name_or_path}: {first_line(error)}") from error
-    return model
+    half = bool(args.bf16) and settings.lora_rank > 0
+    return load_start(path, torch.bfloat16 if half else torch.float32, attention_of(settings, bool(args.use_cpu)))
 
 
 def _run_record(settings: SftSettings, command: str, processes: int, data: SftData) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def load_checkpoint(
     _check_choice("dtype", dtype, get_args(Dtype))
     _check_choice("attention", attention, get_args(Attention))
     location = resolve_checkpoint(path)
-    adapter = location if _is_adapter(location) else None
+    adapter = location if is_adapter(location) else None
     base = adapter_base(Path(adapter)) if adapter else location
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(dtype, chosen_device, base)
@@ -105,7 +105,8 @@ def _looks_like_path(path: str) -> bool:
     return path[0] in "./~" or "\\" in path or len(parts) > 2 or Path(parts[0]).is_dir() or parts[0] == "checkpoints"
 
 
-def _is_adapter(location: str) -> bool:
+def is_adapter(location: str) -> bool:
+    """Whether the folder holds a LoRA and no whole model."""
     folder = Path(location)
     return (folder / ADAPTER_FILE).is_file() and not (folder / CONFIG_FILE).is_file()
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pasa.errors import ConfigError
+from pasa.errors import CheckpointError, ConfigError
 from pasa.models.base import Sampling
 from pasa.models.hf_generator import HuggingFaceGenerator
 from pasa.models.hf_likelihood import LikelihoodScorer
+from pasa.models.hf_loading import load_checkpoint
 from pasa.models.hf_scorer import HuggingFaceScorer
 from pasa.models.huggingface import load_scorer
 from pasa.prompts import search_request, select_request
@@ -171,6 +172,29 @@ def test_both_kinds_of_session_are_answered():
     assert [row.kind for row in sessions_to_answer(rows, 4)] == ["search"] * 2 + ["expand"] * 2
     assert [row.kind for row in sessions_to_answer(rows, 8)] == ["search"] * 5 + ["expand"] * 3
     assert [row.kind for row in sessions_to_answer(rows[:5], 4)] == ["search"] * 4
+
+
+@pytest.fixture
+def lora_folder(tiny_model, select_file, tmp_path):
+    """What SFT with LoRA leaves."""
+    train(settings_for("selector", tiny_model, select_file, tmp_path / "lora", lora_rank=2), "the command")
+    return str(tmp_path / "lora")
+
+
+def test_all_weights_learn_on_from_a_lora(lora_folder, select_file, tmp_path):
+    settings = settings_for("selector", lora_folder, select_file, tmp_path / "out")
+    begun = load_checkpoint(lora_folder, device="cpu").model.state_dict()
+    train(settings, "the command")
+    whole = load_checkpoint(str(tmp_path / "out"), device="cpu").model.state_dict()
+    moved = {name: float((whole[name] - weight).abs().max()) for name, weight in begun.items()}
+    assert 0 < max(moved.values()) < 0.1
+    assert any(moved[name] for name in moved if "mlp" in name)  # no LoRA was there
+
+
+def test_a_lora_over_a_lora_is_refused_in_a_line(lora_folder, select_file, tmp_path):
+    settings = settings_for("selector", lora_folder, select_file, tmp_path / "out", lora_rank=2)
+    with pytest.raises(CheckpointError, match="train all weights"):
+        train(settings, "the command")
 
 
 def test_a_selector_by_likelihood_is_trained_calibrated_and_loaded(tiny_model, select_file, tmp_path):

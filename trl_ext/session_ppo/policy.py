@@ -7,27 +7,18 @@ the devices like the rest. Everything goes through `forward`, where the hooks th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from pasa.errors import CheckpointError
-from pasa.models.hf_loading import (
-    ADAPTER_FILE,
-    CONFIG_FILE,
-    adapter_base,
-    first_line,
-    import_peft,
-    merge_adapter,
-    resolve_checkpoint,
-)
+from pasa.models.hf_loading import import_peft
 from trl_ext.session_ppo.log_probs import ChosenTokenHead, check_plain_logits
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PolicySettings
+from trl_ext.starting_models import load_start
 
 Part = Literal["policy", "reference", "value"]
 # With gradients or without, learning or frozen, adapter on or off, one row or more, padded or not, twice for the rest.
@@ -202,18 +193,18 @@ def load_session_policy(
     it anew in every pass. Raises CheckpointError.
     """
     path = settings.model_name_or_path
-    language_model: Any = _load(path, dtype, attention)
+    language_model: Any = load_start(path, dtype, attention)
     reference = None
     if settings.lora_rank:
         for weights in language_model.parameters():  # buffers stay: rotary frequencies are positions
             weights.data = weights.data.to(frozen_dtype or dtype)
         language_model = _with_adapter(language_model, settings)
     else:
-        reference = _load(path, dtype, attention)
+        reference = load_start(path, dtype, attention)
     value_body = None
     if settings.value_body == "copy":
         body = settings.value_model_name_or_path or path
-        value_body = _load(body, dtype, attention).get_decoder()
+        value_body = load_start(body, dtype, attention).get_decoder()
     policy = SessionPolicy(
         language_model, value_body, reference, settings.value_layer, settings.chunk_tokens, temperature
     )
@@ -222,36 +213,6 @@ def load_session_policy(
     if settings.compile:
         policy.compile_layers()
     return policy.train()
-
-
-def _load(path: str, dtype: torch.dtype, attention: str) -> Any:
-    """The causal language model at `path`; a LoRA folder's weights are added to its base's."""
-    location = resolve_checkpoint(path)
-    is_adapter = (Path(location) / ADAPTER_FILE).is_file() and not (Path(location) / CONFIG_FILE).is_file()
-    base = adapter_base(Path(location)) if is_adapter else location
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, attn_implementation=attention, local_files_only=Path(base).is_dir()
-        )
-        if not is_adapter:
-            return model
-        with _gathered(model):
-            return merge_adapter(model, location).requires_grad_(True)  # PEFT froze what it was added to
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"cannot load {path}: {first_line(error)}") from error
-
-
-def _gathered(model: PreTrainedModel) -> AbstractContextManager[Any]:
-    """Inside, every process has the weights whole, and what the first does to them is all processes'.
-
-    ZeRO-3 spreads them as they are loaded.
-    """
-    spread = [weights for weights in model.parameters() if hasattr(weights, "ds_id")]
-    if not spread:
-        return nullcontext()
-    import deepspeed
-
-    return deepspeed.zero.GatheredParameters(spread, modifier_rank=0)
 
 
 def _with_adapter(model: PreTrainedModel, settings: PolicySettings) -> Any:
