@@ -21,7 +21,7 @@ def finish_folder(
 
     The agent then cuts prompts as training did, and a folder that moves together with its base still finds it.
     """
-    tokenizer.model_max_length = min(int(tokenizer.model_max_length), settings.max_seq_length)
+    tokenizer.model_max_length = settings.max_seq_length  # also where a checkpoint to begin with named fewer
     tokenizer.save_pretrained(folder)
     if settings.objective == LIKELIHOOD:
         write_json(

@@ -21,6 +21,10 @@ def load_start(path: str, dtype: torch.dtype, attention: str) -> PreTrainedModel
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, attn_implementation=attention, local_files_only=Path(base).is_dir()
         )
+        if getattr(model, "_hf_peft_config_loaded", False):  # transformers added one itself, all frozen
+            raise CheckpointError(
+                f"{path} is a LoRA beside a whole model or on the hub: name a local folder of the LoRA alone"
+            )
         if base == location:
             return model
         with _gathered(model):

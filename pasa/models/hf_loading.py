@@ -72,7 +72,7 @@ def load_checkpoint(
         model = _load_model(base, chosen_dtype, chosen_attention)
         if adapter:
             model = merge_adapter(model, adapter)
-        tokenizer = load_tokenizer(adapter if adapter and _has_tokenizer(adapter) else base)
+        tokenizer = load_tokenizer(location)
     try:
         model = model.to(chosen_device).eval()  # type: ignore[arg-type]
     except RuntimeError as error:
@@ -219,7 +219,9 @@ def import_peft() -> Any:
 
 
 def load_tokenizer(location: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding on the left so that every row's last token is its newest."""
+    """The tokenizer, padding on the left so that every row's last token is its newest; a LoRA's may be its base's."""
+    if is_adapter(location) and not (Path(location) / "tokenizer_config.json").is_file():
+        location = adapter_base(Path(location))
     tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=Path(location).is_dir())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
@@ -232,10 +234,6 @@ def take_prompt_limit(tokenizer: PreTrainedTokenizerBase) -> int:
     limit = min(MAX_PROMPT_TOKENS, int(tokenizer.model_max_length))
     tokenizer.model_max_length = VERY_LARGE_INTEGER  # we cut prompts ourselves, at a better place
     return limit
-
-
-def _has_tokenizer(location: str) -> bool:
-    return (Path(location) / "tokenizer_config.json").is_file()
 
 
 def _attention_of(model: PreTrainedModel) -> str:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from pasa.errors import CheckpointError, ConfigError
-from pasa.models.hf_loading import choose_dtype, load_checkpoint, resolve_checkpoint
+from pasa.models.hf_loading import choose_dtype, load_checkpoint, load_tokenizer, resolve_checkpoint
 
 Checkpoint = Callable[[str], str]
 
@@ -117,6 +117,11 @@ def test_a_lora_adapter_is_merged_into_its_base(adapter: Path, checkpoint: Check
     assert torch.allclose(loaded.model(ids).logits, expected, atol=1e-4)
     assert f"LoRA on {checkpoint('llama')}" in loaded.description
     assert isinstance(loaded.tokenizer, PreTrainedTokenizerFast)
+
+
+def test_a_lora_folder_without_a_tokenizer_has_that_of_its_base(adapter: Path, checkpoint: Checkpoint) -> None:
+    assert not (adapter / "tokenizer_config.json").exists()
+    assert load_tokenizer(str(adapter)).get_vocab() == load_tokenizer(checkpoint("llama")).get_vocab()
 
 
 def test_a_lora_adapter_is_loaded_without_a_warning(adapter: Path) -> None:

@@ -177,7 +177,8 @@ def test_both_kinds_of_session_are_answered():
 @pytest.fixture
 def lora_folder(tiny_model, select_file, tmp_path):
     """What SFT with LoRA leaves."""
-    train(settings_for("selector", tiny_model, select_file, tmp_path / "lora", lora_rank=2), "the command")
+    short = settings_for("selector", tiny_model, select_file, tmp_path / "lora", lora_rank=2, max_seq_length=320)
+    train(short, "the command")
     return str(tmp_path / "lora")
 
 
@@ -189,6 +190,23 @@ def test_all_weights_learn_on_from_a_lora(lora_folder, select_file, tmp_path):
     moved = {name: float((whole[name] - weight).abs().max()) for name, weight in begun.items()}
     assert 0 < max(moved.values()) < 0.1
     assert any(moved[name] for name in moved if "mlp" in name)  # no LoRA was there
+
+
+def test_who_learns_on_from_a_lora_reads_prompts_as_long_as_it_learnt_from(lora_folder, select_file, tmp_path):
+    train(settings_for("selector", lora_folder, select_file, tmp_path / "out"), "the command")
+    limits = [load_checkpoint(path, device="cpu").prompt_limit for path in (lora_folder, str(tmp_path / "out"))]
+    assert limits == [320, 992]
+
+
+def test_a_lora_beside_a_whole_model_is_refused_in_a_line(lora_folder, tiny_model, select_file, tmp_path):
+    for file in Path(tiny_model).glob("*model*"):
+        shutil.copy(file, lora_folder)
+    shutil.copy(Path(tiny_model) / "config.json", lora_folder)
+    config = json.loads((Path(lora_folder) / "adapter_config.json").read_text())
+    named = json.dumps({**config, "base_model_name_or_path": tiny_model})
+    (Path(lora_folder) / "adapter_config.json").write_text(named)
+    with pytest.raises(CheckpointError, match="beside a whole model"):
+        train(settings_for("selector", lora_folder, select_file, tmp_path / "out"), "the command")
 
 
 def test_a_lora_over_a_lora_is_refused_in_a_line(lora_folder, select_file, tmp_path):

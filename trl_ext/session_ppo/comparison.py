@@ -76,7 +76,7 @@ def compare(
         scorer = match_scorer(judge, queries)
         tell(f"environment: {environment.description}; matches: {scorer.name}; {len(queries)} queries")
         for name, path in crawlers.items():
-            found, failed = _crawl(run, environment, scorer, queries, path)
+            found, failed = _crawl(run, environment, scorer, queries, path, tell)
             comparison.records[name], comparison.failed[name] = found, failed
             keep(comparison)
             means = comparison.means()[name]
@@ -88,7 +88,12 @@ def compare(
 
 
 def _crawl(
-    run: PpoRun, environment: Environment, scorer: MatchScorer, queries: Sequence[TrainingQuery], path: str
+    run: PpoRun,
+    environment: Environment,
+    scorer: MatchScorer,
+    queries: Sequence[TrainingQuery],
+    path: str,
+    tell: Callable[[str], None],
 ) -> tuple[Records, Counter[str]]:
     """As many queries at once as make a batch of the model.
 
@@ -98,6 +103,8 @@ def _crawl(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     loaded = load_checkpoint(path, run.models.device, _DTYPES[run.run.bf16], run.models.attention)
+    if loaded.prompt_limit < run.rollouts.max_prompt_tokens:
+        tell(f"{path} reads prompts of at most {loaded.prompt_limit} tokens, as it was trained on")
     writer = PolicyGenerator(loaded, run.rollouts.generation_batch, run.rollouts.max_prompt_tokens)
     rollouts = Rollouts(environment, writer, scorer, run.rollouts, run.rewards)
     found: Records = {}
