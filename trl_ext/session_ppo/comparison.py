@@ -103,7 +103,7 @@ def _crawl(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     loaded = load_checkpoint(path, run.models.device, _DTYPES[run.run.bf16], run.models.attention)
-    if loaded.prompt_limit < run.rollouts.max_prompt_tokens:
+    if loaded.prompt_limit < run.rollouts.longest_prompt:
         tell(f"{path} reads prompts of at most {loaded.prompt_limit} tokens, as it was trained on")
     writer = PolicyGenerator(loaded, run.rollouts.generation_batch, run.rollouts.max_prompt_tokens)
     rollouts = Rollouts(environment, writer, scorer, run.rollouts, run.rewards)

@@ -134,8 +134,8 @@ class Engine:
         began with had been trained on.
         """
         kept = copy.deepcopy(self.tokenizer)
-        limit = self.run.rollouts.max_prompt_tokens
-        reads_all = limit >= MAX_PROMPT_TOKENS  # nobody gives longer ones
+        limit = self.run.rollouts.longest_prompt
+        reads_all = limit == MAX_PROMPT_TOKENS  # nobody gives longer ones
         kept.model_max_length = max(self._named_limit, limit) if reads_all else limit
         return kept
 

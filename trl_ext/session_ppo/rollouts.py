@@ -24,6 +24,7 @@ from pasa.errors import PasaError
 from pasa.events import Event, PaperScored, RunStats
 from pasa.look_ups import LookUps
 from pasa.models.base import CrawlRequest, Reply, Sampling, SelectRequest
+from pasa.models.hf_prompts import MAX_PROMPT_TOKENS
 from pasa.paper import Paper
 from pasa.paper_queue import next_to_expand
 from pasa.result_tree import Node
@@ -66,6 +67,11 @@ class RolloutSettings:
     def sessions(self) -> int:
         """Of a device and step."""
         return self.search_sessions + self.rounds * self.expand_sessions
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt that is ever given."""
+        return min(MAX_PROMPT_TOKENS, self.max_prompt_tokens)
 
     def agent(self, seed: int = 0, temperature: float = 1.0) -> AgentSettings:
         """The crawl's settings."""

@@ -30,7 +30,6 @@ from pasa.errors import ConfigError, PasaError
 from pasa.models.base import Scorer
 from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import first_line
-from pasa.models.hf_prompts import MAX_PROMPT_TOKENS
 from pasa.results import check_writable, write_json, write_whole
 from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
@@ -100,7 +99,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         company = f"{processes} process(es)" + f" ({sharing})" * (processes > 1)
         precision = "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
         say(f"{company} in {precision}, {run.rollouts.sessions} sessions each a step, {weights}")
-        longest = min(MAX_PROMPT_TOKENS, run.rollouts.max_prompt_tokens)
+        longest = run.rollouts.longest_prompt
         if engine.begun_with_prompt_limit < longest:
             say(
                 f"{run.policy.model_name_or_path} was trained on prompts of at most {engine.begun_with_prompt_limit} "
