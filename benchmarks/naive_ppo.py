@@ -126,7 +126,7 @@ class Naive:
             values.append(self._values(rows))
         mask = ~batch.reply_mask
         said = (torch.cat(parts).masked_fill(mask, 0.0) for parts in (log_probs, entropy, reference, values))
-        return Evaluation(*said)
+        return Evaluation(*said, too_large=torch.zeros_like(batch.is_session))
 
     def _rows(self, size: int) -> Sequence[torch.Tensor]:
         return torch.arange(len(self.batch.input_ids), device=self._device).split(size)

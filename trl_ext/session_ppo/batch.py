@@ -143,6 +143,27 @@ def select_rows(batch: SessionBatch, rows: torch.Tensor) -> SessionBatch:
     )
 
 
+def without_sessions(batch: SessionBatch, rows: torch.Tensor) -> SessionBatch:
+    """The batch without the sessions that [S] bool `rows` marks, and without what they earned and found."""
+    if not bool(rows.any()):
+        return batch
+    one_token = torch.arange(batch.attention_mask.shape[1], device=rows.device) == 0
+    kept = ~rows[batch.later_session]
+    return replace(
+        batch,
+        attention_mask=torch.where(rows[:, None], one_token.long(), batch.attention_mask),
+        prompt_lengths=batch.prompt_lengths.masked_fill(rows, 1),
+        reply_mask=batch.reply_mask & ~rows[:, None],
+        is_session=batch.is_session & ~rows,
+        rewards=batch.rewards.masked_fill(rows[:, None], 0.0),
+        later_session=batch.later_session[kept],
+        later_token=batch.later_token[kept],
+        later_start=batch.later_start[kept],
+        layer=batch.layer.masked_fill(rows, 0),
+        own_start=batch.own_start.masked_fill(rows, -1),
+    )
+
+
 def like_length_rows(batch: SessionBatch, size: int, among: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
     """Row numbers, `size` at a time, longest first: little padding, and what does not fit fails at once.
 

@@ -20,7 +20,6 @@ from transformers import PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
 from pasa.errors import CheckpointError, ConfigError
-from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import (
     LoadedModel,
     choose_attention,
@@ -30,6 +29,7 @@ from pasa.models.hf_loading import (
     take_prompt_limit,
 )
 from pasa.models.hf_prompts import MAX_PROMPT_TOKENS
+from trl_ext.session_ppo.fitting import FittingModel
 from trl_ext.session_ppo.generation import PolicyGenerator
 from trl_ext.session_ppo.learner import AcceleratorLearner
 from trl_ext.session_ppo.policy import SessionPolicy, load_session_policy
@@ -101,6 +101,7 @@ class Engine:
         dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
         attention = choose_attention(run.models.attention, self.device, dtype)
         plugin = accelerator.state.deepspeed_plugin
+        self.is_deepspeed = plugin is not None
         self.is_zero3 = plugin is not None and plugin.zero_stage == 3
         if run.policy.compile:
             _check_compiling(plugin is not None, self.device)
@@ -117,7 +118,7 @@ class Engine:
         optimizer = make_optimizer(policy, run)
         self.wrapped, self.optimizer = accelerator.prepare(policy, optimizer)
         self.model: Callable[..., dict[str, torch.Tensor]] = (
-            self.wrapped if self.is_zero3 else HalvingModel(self.wrapped)
+            self.wrapped if self.is_zero3 else FittingModel(self.wrapped, leaves_out=run.run.on_failure == "go_on")
         )
         self.learner = AcceleratorLearner(accelerator, self.wrapped, self.optimizer, run.run.max_grad_norm)
 
@@ -213,33 +214,6 @@ def _check_compiling(is_deepspeed: bool, device: torch.device) -> None:
         raise ConfigError("policy.compile does not go with DeepSpeed, which changes layers as they run")
     if device.type == "cpu" and not shutil.which(os.environ.get("CXX") or "g++"):
         raise ConfigError("policy.compile needs a C++ compiler, and there is no g++ here (nor does CXX name one)")
-
-
-class HalvingModel:
-    """A model that passes rows through in halves where they are too much for the memory, if no gradient is kept.
-
-    Not for ZeRO-3, whose processes must pass through the model equally often.
-    """
-
-    def __init__(self, model: Callable[..., dict[str, torch.Tensor]]) -> None:
-        self._model = model
-        self.times_halved = 0
-
-    def __call__(self, *, parts: Any, detach_value: bool = False, **rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        try:
-            return self._model(**rows, parts=parts, detach_value=detach_value)
-        except RuntimeError as error:
-            count = len(rows["input_ids"])
-            if not is_out_of_memory(error) or torch.is_grad_enabled() or count == 1:
-                raise
-        self.times_halved += 1
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        halves = [
-            self(parts=parts, detach_value=detach_value, **{name: tensor[half] for name, tensor in rows.items()})
-            for half in (slice(None, count // 2), slice(count // 2, None))
-        ]
-        return {name: torch.cat([said[name] for said in halves]) for name in halves[0]}
 
 
 def make_optimizer(policy: SessionPolicy, run: PpoRun) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from trl_ext.session_ppo.batch import deepest_first_rows, like_length_rows, select_rows
+from trl_ext.session_ppo.batch import deepest_first_rows, like_length_rows, select_rows, without_sessions
 from trl_ext.session_ppo.evaluation import (
     EVERY_PART,
     Evaluation,
@@ -49,7 +49,8 @@ class Epochs:
         seed: int,
     ) -> None:
         """`is_frozen`: the value alone learns. `seed` decides which sessions share a mini-batch."""
-        self._batch, self._model, self._learner, self._settings = batch, model, learner, settings
+        self.batch = batch  # what is learnt from
+        self._model, self._learner, self._settings = model, learner, settings
         self._is_frozen, self._processes = is_frozen, processes
         self._generator = torch.Generator().manual_seed(seed)
         self._sums: list[torch.Tensor] = []
@@ -59,6 +60,10 @@ class Epochs:
         alone = is_frozen and processes.count == 1
         self._learning: tuple[Part, ...] = ("value",) if alone else ("policy", "value")
 
+    def leave_out(self, rows: torch.Tensor) -> None:
+        """Nothing is learnt from the sessions that [S] bool `rows` marks."""
+        self.batch = without_sessions(self.batch, rows)
+
     def first(self, starts: Sequence[Sequence[int]], kl_coefficient: float) -> tuple[Evaluation, Targets, torch.Tensor]:
         """An epoch that evaluates as it learns; what it found: evaluation, targets, and the starts' values [N].
 
@@ -66,10 +71,12 @@ class Epochs:
         values as it was sampled. Sessions on papers found come before those that found them, whose returns count
         their values.
         """
-        batch, settings = self._batch, self._settings
+        settings = self._settings
         # The reference in the policy's own passes, or rounding would make a difference of the two where there is none.
         apart: tuple[Part, ...] = () if "policy" in self._learning else ("policy", "reference")
-        before = evaluate(self._model, batch, settings.evaluation_batch, apart)
+        before = evaluate(self._model, self.batch, settings.evaluation_batch, apart)
+        self.leave_out(before.too_large)
+        batch = self.batch
         targets = Targets(torch.zeros_like(before.values), torch.zeros_like(before.values))
         found = before.values.new_zeros(len(starts))
         if settings.gamma1:
@@ -94,7 +101,7 @@ class Epochs:
 
     def rest(self, before: Evaluation, targets: Targets) -> dict[str, float]:
         """The epochs that are left; what is logged of the losses, means over the optimizer steps of all epochs."""
-        batch, settings = self._batch, self._settings
+        batch, settings = self.batch, self._settings
         while self._done < settings.epochs and not (self._done and self._moved_too_far(before)):
             for rows in self._mini_batches():
                 stretches = like_length_rows(batch, settings.forward_batch, rows)
@@ -108,20 +115,20 @@ class Epochs:
     @torch.no_grad()
     def _moved_too_far(self, before: Evaluation) -> bool:
         """Whether the sessions have taught what they can: the policy has left the one that sampled them (`stop_kl`)."""
-        batch, settings = self._batch, self._settings
+        batch, settings = self.batch, self._settings
         if settings.stop_kl is None:
             return False
         weights = token_weights(batch.reply_mask, settings.normalization, self._processes)
         now = evaluate(self._model, batch, settings.evaluation_batch, ("policy",))
-        difference = (now.log_probs - before.log_probs).masked_fill(~batch.reply_mask, 0.0)
+        difference = (now.log_probs - before.log_probs).masked_fill(~batch.reply_mask | now.too_large[:, None], 0.0)
         kl = approximate_kl(difference, weights)
         return moved_too_far(float(self._processes.sum(kl)), settings)
 
     def _mini_batches(self) -> Sequence[torch.Tensor]:
         """Row numbers of each mini-batch, a random split of all rows (into fewer where there are not so many)."""
-        rows, count = len(self._batch.input_ids), self._settings.mini_batches
+        rows, count = len(self.batch.input_ids), self._settings.mini_batches
         order = torch.randperm(rows, generator=self._generator) if count > 1 else torch.arange(rows)
-        return order.to(self._batch.input_ids.device).tensor_split(min(count, rows))
+        return order.to(self.batch.input_ids.device).tensor_split(min(count, rows))
 
     def _optimizer_step(
         self, rows: torch.Tensor, stretches: Iterable[torch.Tensor], parts: tuple[Part, ...], lesson: Lesson
@@ -131,7 +138,7 @@ class Epochs:
         `parts`: what the model is asked for. `lesson` gives what to learn of a stretch, from its rows and what the
         model says of them now.
         """
-        batch, settings, frozen = self._batch, self._settings, self._is_frozen
+        batch, settings, frozen = self.batch, self._settings, self._is_frozen
         weights = torch.zeros_like(batch.rewards)
         weights[rows] = token_weights(batch.reply_mask[rows], settings.normalization, self._processes)
         total = weights.new_zeros(len(_LOGGED))

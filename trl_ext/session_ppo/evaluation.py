@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from trl_ext.session_ppo.advantages import whitened
-from trl_ext.session_ppo.batch import like_length_rows, select_rows, starts_batch, to_device
+from trl_ext.session_ppo.batch import like_length_rows, select_rows, starts_batch, to_device, without_sessions
+from trl_ext.session_ppo.fitting import TOO_LARGE
 from trl_ext.session_ppo.policy import Part, arguments_of
 from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
@@ -21,12 +22,16 @@ EVERY_PART: tuple[Part, ...] = ("policy", "reference", "value")
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the models say of sessions before anything is learnt from them; [S, R] float32, no gradient."""
+    """What the models say of sessions before anything is learnt from them; [S, R] float32, no gradient.
+
+    `too_large` [S] bool: sessions that did not fit into memory, so that nothing is known of them (fitting.py).
+    """
 
     log_probs: torch.Tensor
     entropy: torch.Tensor
     reference_log_probs: torch.Tensor
     values: torch.Tensor
+    too_large: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,11 @@ def evaluate_alone(
 ) -> tuple[Evaluation, Targets, torch.Tensor]:
     """All that is learnt from, before anything is: evaluation, targets, and the starts' values [N].
 
-    Epochs.first says the same while it learns, where that can be.
+    What is too large is learnt nothing of: its targets are zeros. Epochs.first says the same while it learns, where
+    that can be.
     """
     before = evaluate(model, batch, settings.evaluation_batch)
+    batch = without_sessions(batch, before.too_large)
     found = before.values.new_zeros(len(starts))
     if settings.gamma1:
         known = known_start_values(batch, before.values, len(starts))
@@ -62,11 +69,14 @@ def evaluate(model: Model, batch: SessionBatch, rows_at_once: int, parts: tuple[
     """What `parts` say of every row of `batch`; zeros for what the others would."""
     empty = torch.zeros(batch.reply_mask.shape, device=batch.input_ids.device)
     said = {name: empty.clone() for name in ("log_probs", "entropy", "reference_log_probs", "values")}
+    too_large = torch.zeros_like(batch.is_session)
     for rows in like_length_rows(batch, rows_at_once) if parts else ():
         some = select_rows(batch, rows)
-        for name, values in model(**arguments_of(some), parts=parts).items():
+        told = model(**arguments_of(some), parts=parts)
+        too_large[rows] = told.pop(TOO_LARGE, too_large[rows])
+        for name, values in told.items():
             said[name][rows, : values.shape[1]] = values
-    return Evaluation(**said)
+    return Evaluation(**said, too_large=too_large)
 
 
 def known_start_values(batch: SessionBatch, values: torch.Tensor, count: int) -> torch.Tensor:
@@ -89,7 +99,7 @@ def with_own_starts(batch: SessionBatch, values: torch.Tensor, found: torch.Tens
 def start_values(
     model: Model, starts: Sequence[Sequence[int]], known: torch.Tensor, rows_at_once: int, processes: Processes
 ) -> torch.Tensor:
-    """[N]: the value of each of `starts`; computed where `known` [N] is nan."""
+    """[N]: the value of each of `starts`; computed where `known` [N] is nan, 0 where that does not fit into memory."""
     values = known.clone()
     missing = known.isnan().nonzero().flatten().tolist()
     missing.sort(key=lambda i: (-len(starts[i]), i))

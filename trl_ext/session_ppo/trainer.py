@@ -33,8 +33,9 @@ from pasa.models.hf_loading import first_line
 from pasa.results import check_writable, write_json, write_whole
 from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
-from trl_ext.session_ppo.engine import Engine, HalvingModel, make_accelerator
+from trl_ext.session_ppo.engine import Engine, make_accelerator
 from trl_ext.session_ppo.environment import Environment, open_environment
+from trl_ext.session_ppo.fitting import FittingModel
 from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
 from trl_ext.session_ppo.processes import AcceleratorProcesses
 from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery, read_training_queries
@@ -248,14 +249,11 @@ class Trainer:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise TrainingStopped(  # weights may have moved in one process and not in another: nothing to go on from
-                f"step {number}, process {self._rank}: out of memory ({first_line(error)}): lower --forward_batch or "
-                f"--evaluation_batch and {_how_to_go_on(self._run)}"
-            ) from error
+            learnt = self._break_off(number, error)
+        self._count_empty(bool(learnt.get("sessions")))
         ended = time.monotonic()
         metrics = learnt | told | {"seconds": ended - started, "seconds_learning": ended - rolled_out}
-        if isinstance(engine.model, HalvingModel):
-            metrics["memory_halvings"] = float(engine.model.times_halved)
+        metrics |= self._fitting(number)
         self._log(number, metrics)
         if number % self._run.run.eval_steps == 0 or number == self._run.run.steps:
             self._evaluate()
@@ -296,18 +294,49 @@ class Trainer:
             metrics[f"rollout/{name}"] = sums[f"rollout/{name}"]
         asked = self._rollouts.environment.asked() | {f"scores_{k}": n for k, n in self._rollouts.scorer.asked.items()}
         metrics |= {f"asked/{name}": float(n) for name, n in sorted(asked.items())}  # of this process, since it began
-        self._progress.empty_steps = 0 if counts["sessions"] else self._progress.empty_steps + 1
         if metrics["rollout/calls_failed"] and self._run.run.on_failure == "stop":
             raise TrainingStopped(
                 f"step {number}: {metrics['rollout/calls_failed']:.0f} calls failed (on_failure is stop): mend it and "
                 f"{_how_to_go_on(self._run)}"
             )
+        return metrics
+
+    def _break_off(self, number: int, error: RuntimeError) -> dict[str, float]:
+        """Leaves a step whose gradients do not fit into memory. Raises TrainingStopped where that cannot be."""
+        told = f"step {number}, process {self._rank}: out of memory ({first_line(error)})"
+        # among several, weights may have moved in one process and not in another: nothing to go on from
+        shares = self._processes.count > 1 or self._engine.is_deepspeed
+        if shares or self._run.run.on_failure == "stop":
+            raise TrainingStopped(
+                f"{told}: lower --forward_batch or --evaluation_batch and {_how_to_go_on(self._run)}"
+            ) from error
+        self._tell(f"{told}: the step ends here; lower --forward_batch")
+        self._engine.optimizer.zero_grad()
+        self._progress.ppo = replace(self._progress.ppo, step=number)
+        return {}
+
+    def _count_empty(self, has_learnt: bool) -> None:
+        """Raises TrainingStopped, in all processes together, after too many steps in a row that taught nothing."""
+        self._progress.empty_steps = 0 if has_learnt else self._progress.empty_steps + 1
         if self._progress.empty_steps >= self._run.run.max_empty_steps:
             raise TrainingStopped(
-                f"{self._progress.empty_steps} steps in a row gave no session (max_empty_steps): mend it and "
-                f"{_how_to_go_on(self._run)}"
+                f"{self._progress.empty_steps} steps in a row gave no session to learn from (max_empty_steps): mend it "
+                f"and {_how_to_go_on(self._run)}"
             )
-        return metrics
+
+    def _fitting(self, number: int) -> dict[str, float]:
+        """What of the step did not fit into memory, over all processes."""
+        model = self._engine.model
+        if not isinstance(model, FittingModel):
+            return {}
+        counts = {"memory_halvings": float(model.times_halved), "memory_left_out": float(model.rows_left_out)}
+        model.times_halved = model.rows_left_out = 0
+        if counts["memory_left_out"]:
+            self._tell(
+                f"step {number}, process {self._rank}: {counts['memory_left_out']:.0f} sessions or papers found do "
+                "not fit into memory, even alone: nothing is learnt from them"
+            )
+        return summed(counts, self._processes)
 
     def _learning_rate_share(self, step: int) -> float:
         return 1.0 if self._run.run.lr_schedule == "constant" else 1.0 - step / self._run.run.steps

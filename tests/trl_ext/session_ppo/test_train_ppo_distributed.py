@@ -22,6 +22,7 @@ from tests.trl_ext.session_ppo.toy_runs import learnt, metrics, words
 ROOT = Path(__file__).parents[3]
 START_SECONDS = 600  # DeepSpeed compiles its CPU kernels the first time
 PROCESSES = 2
+ROOM = 40  # tokens; search sessions of the toy world fit, expand sessions do not
 # What a number may differ by between one process and two: the order in which sums are taken, over steps of learning.
 TOLERANCE = 1e-3
 # Sampled tokens must not differ by such: the policy stays nearly where it was.
@@ -158,6 +159,29 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
         if not is_lora or "lora_B" in name:
             moved = weight - begun.get(name, torch.zeros_like(weight))
             assert (together[name] - weight).abs().mean() < 0.1 * moved.abs().mean(), name
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("on_failure", ["go_on", "stop"])
+def test_a_process_without_room_for_its_sessions_goes_on_without_them_or_ends_all(toy, tmp_path, on_failure):
+    """Two data-parallel processes; expand sessions of the second do not fit when they are evaluated."""
+    log = tmp_path / "log"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
+    script = [str(Path(__file__).with_name("train_with_little_memory.py")), str(ROOM)]
+    whole_round = {"expand_sessions": 8, "rounds": 1, "steps": 3, "whiten": True, "value_warmup_steps": 0}
+    arguments = words(toy, tmp_path / "out", on_failure=on_failure, **whole_round)
+    process = start(log, sys.executable, *launcher, *script, *arguments)
+    if on_failure == "stop":
+        assert process.wait(timeout=START_SECONDS) != 0
+        assert "error: step 1, process 1: out of memory" in log.read_text(), log.read_text()[-4000:]
+        return
+    finish(process, log)
+    assert "do not fit into memory, even alone: nothing is learnt from them" in log.read_text()
+    lines = metrics(tmp_path / "out")
+    assert list(lines) == [1, 2, 3]
+    assert all(line["memory_left_out"] > 0 for line in lines.values())
+    assert all(0 < line["sessions"] < line["rollout/sessions"] for line in lines.values())
 
 
 @pytest.mark.distributed

@@ -17,10 +17,10 @@ from pasa.prompts import search_request
 from scripts.train_ppo import main
 from tests.models.openai_server import Answer, OpenAIServer, completion_answer
 from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, settings, words
-from trl_ext.session_ppo import trainer
+from trl_ext.session_ppo import policy, trainer
 from trl_ext.session_ppo.checkpoints import newest_slot
-from trl_ext.session_ppo.engine import HalvingModel
 from trl_ext.session_ppo.environment import open_environment
+from trl_ext.session_ppo.policy import SessionPolicy
 from trl_ext.session_ppo.toy import ToySelector
 from trl_ext.session_ppo.trainer import TrainingStopped, kept_lines, train
 
@@ -316,32 +316,43 @@ def test_queries_that_do_not_name_their_source_are_told_of(toy, tmp_path):
     assert any(f"warning: {len(rows)} of {len(rows)} queries do not name the paper" in line for line in told)
 
 
-def test_what_does_not_fit_into_memory_in_a_step_stops_the_run_with_advice(toy, tmp_path, monkeypatch):
-    def too_much(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+class GradientsTooLarge(SessionPolicy):
+    """Fails in the steps of `at`, counted by the passes in which gradients are kept."""
 
-    monkeypatch.setattr(trainer, "ppo_step", too_much)
-    with pytest.raises(TrainingStopped, match=r"step 1, process 0: out of memory .* lower --forward_batch"):
-        train(settings(toy, tmp_path / "out"), tell=quiet)
+    at = (2,)
+    passes = 0
+
+    def forward(self, *args, **kwargs):
+        if torch.is_grad_enabled():
+            GradientsTooLarge.passes += 1
+            if GradientsTooLarge.passes in self.at:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(*args, **kwargs)
 
 
-def test_what_is_too_much_for_the_memory_goes_through_in_halves():
-    seen = []
+@pytest.fixture
+def gradients_too_large(monkeypatch):
+    monkeypatch.setattr(GradientsTooLarge, "passes", 0)
+    monkeypatch.setattr(policy, "SessionPolicy", GradientsTooLarge)
+    return GradientsTooLarge
 
-    def model(input_ids, parts, detach_value):
-        if len(input_ids) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        seen.append(len(input_ids))
-        return {"values": input_ids * 2.0}
 
-    halving = HalvingModel(model)
-    ids = torch.arange(14).reshape(7, 2)
-    with torch.no_grad():
-        assert torch.equal(halving(input_ids=ids, parts=("value",))["values"], ids * 2.0)
-    assert sum(seen) == 7
-    assert halving.times_halved > 0
-    with pytest.raises(torch.OutOfMemoryError):  # gradients of a half would be lost
-        halving(input_ids=ids, parts=("value",))
+def test_a_step_whose_gradients_do_not_fit_into_memory_ends_and_the_run_goes_on(toy, tmp_path, gradients_too_large):
+    told = []
+    train(settings(toy, tmp_path / "out", steps=3, save_steps=3, epochs=1), tell=told.append)
+    assert any(line.startswith("step 2, process 0: out of memory (CUDA out of memory)") for line in told)
+    log = metrics(tmp_path / "out")
+    assert ["policy_loss" in log[step] for step in (1, 2, 3)] == [True, False, True]
+    assert all(weight.isfinite().all() for weight in weights(tmp_path / "out" / "policy").values())
+    assert newest_slot(tmp_path / "out")[1]["state"]["step"] == 3
+
+
+def test_a_lack_of_memory_stops_the_run_where_that_is_set_or_it_stays(toy, tmp_path, monkeypatch, gradients_too_large):
+    with pytest.raises(TrainingStopped, match=r"step 2, process 0: out of memory .* lower --forward_batch"):
+        train(settings(toy, tmp_path / "a", epochs=1, on_failure="stop"), tell=quiet)
+    monkeypatch.setattr(gradients_too_large, "at", range(1000))
+    with pytest.raises(TrainingStopped, match="2 steps in a row gave no session to learn from"):
+        train(settings(toy, tmp_path / "b", max_empty_steps=2), tell=quiet)
 
 
 def test_lines_of_steps_that_were_not_kept_are_written_anew(tmp_path):
