@@ -28,6 +28,18 @@ SHELLS = ("bash", "zsh", "fish")
 _FOLDERS = ("output_folder", "library", "cache_dir", "data_dir", "out", "crawler_path", "selector_path")
 # Records whose fields are flags without being named in source.
 _RECORDS: Mapping[str, tuple[type[Any], ...]] = {"web": (ModelSettings, ToolSettings)}
+# Where fields that are flags too are declared, as a record's or as names by group; file -> names.
+_PPO: Mapping[str, tuple[str, ...]] = {
+    "trl_ext/session_ppo/run_settings.py": ("RunSettings", "SHOWN"),
+    "trl_ext/session_ppo/settings.py": ("PolicySettings", "PpoSettings"),
+    "trl_ext/session_ppo/rewards.py": ("RewardSettings",),
+    "trl_ext/session_ppo/rollouts.py": ("RolloutSettings",),
+}
+_DECLARED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "train ppo": _PPO,
+    "train compare": _PPO,
+    "train sft": {"trl_ext/sft_settings.py": ("SftSettings",)},
+}
 _FLAG = re.compile("--?[A-Za-z][A-Za-z0-9_-]*")
 _NO_VALUE = ("store_true", "store_false", "store_const", "count", "help", "version")
 
@@ -116,7 +128,10 @@ def flags_of(command: Command) -> list[Flag]:
     for file in _sources(command):
         for flag in flags_in(file.read_text(encoding="utf-8")):
             found.setdefault(flag.names, flag)
-    for name in (field.name for record in _RECORDS.get(command.name, ()) for field in fields(record)):
+    named = [field.name for record in _RECORDS.get(command.name, ()) for field in fields(record)]
+    for path, places in _DECLARED.get(command.name, {}).items():
+        named += fields_in((ROOT / path).read_text(encoding="utf-8"), places)
+    for name in named:
         found.setdefault((f"--{name}",), Flag((f"--{name}",)))
     taken: set[str] = {"-h", "--help"}
     kept = []
@@ -138,6 +153,16 @@ def _sources(command: Command) -> tuple[Path, ...]:
     }
     more = (ROOT / elsewhere[command.name],) if command.name in elsewhere else ()
     return tuple(file for file in (*command.files, *more) if file.exists())
+
+
+def fields_in(source: str, places: Sequence[str]) -> Iterator[str]:
+    """The fields of the records that `places` name, and the names in a mapping of that name, in order."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and node.name in places:
+            parts = (one.target for one in node.body if isinstance(one, ast.AnnAssign))
+            yield from (target.id for target in parts if isinstance(target, ast.Name))
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id in places for t in node.targets):
+            yield from (name for names in ast.literal_eval(node.value).values() for name in sorted(names))
 
 
 def flags_in(source: str) -> Iterator[Flag]:

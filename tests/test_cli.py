@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from pasa.commands import COMMANDS, find_command
 from pasa.completion import SHELLS, Flag, completion, flags_in, flags_of
 from pasa.flags import OneLineParser
 from tests.agent_world import ROOT
+from trl_ext.session_ppo.run_settings import flag_names
+from trl_ext.sft_settings import SftSettings
 
 
 def pasa(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -169,6 +172,20 @@ def test_every_shell_gets_every_command_and_the_flags_of_a_search(shell: str) ->
     assert [command.words[-1] for command in COMMANDS if command.words[-1] not in text] == []
     assert "expand_layers" in text
     assert "max_seconds" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "others"),
+    [
+        ("train ppo", set(flag_names()), {"config"}),
+        ("train compare", set(flag_names()), {"config", "crawlers"}),
+        ("train sft", {field.name for field in dataclasses.fields(SftSettings)}, {"config"}),
+    ],
+)
+def test_training_is_completed_with_every_setting_as_a_flag(words: str, settings: set[str], others: set[str]) -> None:
+    found = find_command(words.split())
+    assert found is not None
+    assert {name.lstrip("-") for flag in flags_of(found[0]) for name in flag.names} == settings | others
 
 
 def test_completing_imports_no_model_library() -> None:
