@@ -27,10 +27,10 @@ from pasa.errors import ConfigError, PasaError
 from pasa.evaluation.report_figures import Axis, Line, LineChart, to_svg
 from pasa.flags import OneLineParser
 from pasa.results import write_whole
+from trl_ext.session_ppo.metrics_file import METRICS_FILE
 from trl_ext.session_ppo.run_names import names_of
 
 METRICS = ("reward_per_session", "actions_per_session", "kl_reference", "eval/crawler_recall")
-METRICS_FILE = "metrics.jsonl"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

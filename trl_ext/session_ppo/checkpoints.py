@@ -35,7 +35,7 @@ class RunState:
     step: int  # done
     kl_coefficient: float
     queries_taken: int  # by all processes, the sampler's place
-    empty_steps: int = 0  # in a row, without any session
+    empty_steps: int = 0  # in a row, that taught nothing
     calls_spent: tuple[int, ...] = ()  # of live services, a number a process
 
 

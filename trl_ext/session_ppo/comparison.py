@@ -71,7 +71,7 @@ def compare(
     comparison = Comparison({}, {})
     with open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget) as environment:
         queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
-        tell_unhidden(queries, tell)
+        tell_unhidden(queries, environment.cuts_off, tell)
         judge = selector_of(run, environment) if run.rewards.selector_reward else None
         scorer = match_scorer(judge, queries)
         tell(f"environment: {environment.description}; matches: {scorer.name}; {len(queries)} queries")

@@ -60,6 +60,10 @@ class Epochs:
         alone = is_frozen and processes.count == 1
         self._learning: tuple[Part, ...] = ("value",) if alone else ("policy", "value")
 
+    def has_session(self) -> bool:
+        """Whether a session of any process is learnt from: an optimizer moves weights even where gradients are 0."""
+        return bool(self._processes.sum(self.batch.reply_mask.any().float()))
+
     def leave_out(self, rows: torch.Tensor) -> None:
         """Nothing is learnt from the sessions that [S] bool `rows` marks."""
         self.batch = without_sessions(self.batch, rows)
@@ -95,7 +99,8 @@ class Epochs:
 
         every = torch.arange(len(batch.input_ids), device=batch.input_ids.device)
         at_once: tuple[Part, ...] = tuple(part for part in EVERY_PART if part not in apart)
-        self._optimizer_step(every, deepest_first_rows(batch, settings.forward_batch), at_once, lesson)
+        if self.has_session():
+            self._optimizer_step(every, deepest_first_rows(batch, settings.forward_batch), at_once, lesson)
         self._done += 1
         return before, targets, found
 
@@ -118,9 +123,10 @@ class Epochs:
         batch, settings = self.batch, self._settings
         if settings.stop_kl is None:
             return False
-        weights = token_weights(batch.reply_mask, settings.normalization, self._processes)
         now = evaluate(self._model, batch, settings.evaluation_batch, ("policy",))
-        difference = (now.log_probs - before.log_probs).masked_fill(~batch.reply_mask | now.too_large[:, None], 0.0)
+        known = batch.reply_mask & ~now.too_large[:, None]
+        weights = token_weights(known, settings.normalization, self._processes)
+        difference = (now.log_probs - before.log_probs).masked_fill(~known, 0.0)
         kl = approximate_kl(difference, weights)
         return moved_too_far(float(self._processes.sum(kl)), settings)
 

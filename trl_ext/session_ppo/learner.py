@@ -22,6 +22,10 @@ class Learner(Protocol):
         """Moves the weights by what was gathered and forgets it; the gradient's norm before clipping."""
         ...
 
+    def forget(self) -> None:
+        """Forgets what was gathered."""
+        ...
+
 
 class PlainLearner:
     """One process and an optimizer."""
@@ -38,8 +42,11 @@ class PlainLearner:
         fill_gradients(self._parameters)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
         self._optimizer.step()
-        self._optimizer.zero_grad()
+        self.forget()
         return float(norm)
+
+    def forget(self) -> None:
+        self._optimizer.zero_grad()
 
 
 class AcceleratorLearner:
@@ -66,8 +73,13 @@ class AcceleratorLearner:
         fill_gradients(self._model.parameters())
         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._max_grad_norm)
         self._optimizer.step()
-        self._optimizer.zero_grad()
+        self.forget()
         return float(norm) if norm is not None else 0.0
+
+    def forget(self) -> None:
+        """Not for DeepSpeed, whose engine holds gradients of its own."""
+        for parameter in self._model.parameters():  # accelerate's optimizer forgets nothing between two `last`
+            parameter.grad = None
 
 
 def fill_gradients(parameters: Any) -> None:

@@ -62,7 +62,8 @@ def training_query(row: Any, where: str, library: Library | None = None) -> Trai
     abstract = ""
     if library is not None and (title or arxiv_id):
         [source] = library.papers_by_reference([Reference(title, arxiv_id)], match="exact")
-        abstract = source.abstract if source else ""
+        if source:  # what the row leaves out
+            title, arxiv_id, abstract = title or source.title, arxiv_id or source.arxiv_id, source.abstract
     query = query if query.qid else replace(query, qid=where)
     return TrainingQuery(query, golds, hidden_papers(title, arxiv_id, abstract))
 

@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -113,10 +113,17 @@ class QueryCrawl:
     """One query's crawl and what is heard of it while it goes."""
 
     def __init__(
-        self, query: TrainingQuery, environment: Environment, shared: StepWorkers, agent: AgentSettings
+        self,
+        query: TrainingQuery,
+        environment: Environment,
+        shared: StepWorkers,
+        agent: AgentSettings,
+        alive: Callable[[], None],
     ) -> None:
+        """`alive` is called whenever something is heard of the crawl."""
+        self._alive = alive
         self.query = query
-        self.scores: dict[str, float] = {}
+        self._heard: dict[str, float] = {}  # paper's key -> its score
         self.pages: dict[str, Paper] = {}
         self.nodes: list[Node] = []  # the queue, in order
         self.last_layer: list[Node] = []
@@ -179,6 +186,11 @@ class QueryCrawl:
         question = self.query.query.text
         return CrawlRecord(self.query.id, question, self.sessions, self.scores, self.pages, self.workers)
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """By the papers' keys; in the queue a paper may go by another key than the record that was scored."""
+        return self._heard | {node.paper.key: node.score for node in self.nodes}
+
     def close(self) -> None:
         self._budget.close()
         self._shared.cancel()
@@ -193,8 +205,9 @@ class QueryCrawl:
         return await self.workers.score(request)
 
     def _hear(self, event: Event) -> None:
+        self._alive()
         if isinstance(event, PaperScored):
-            self.scores[event.paper.key] = event.score
+            self._heard[event.paper.key] = event.score
 
     def _choose(self, nodes: list[Node], limit: int | None) -> list[Node]:
         chosen = next_to_expand(nodes, limit) if self.chosen is None else self.chosen
@@ -213,7 +226,10 @@ class Rollouts:
         settings: RolloutSettings,
         rewards: RewardSettings,
         temperature: float = 1.0,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alive` is called whenever something is heard of a crawl."""
+        self._alive = alive
         self.environment = environment
         self._temperature = temperature
         self.settings = settings
@@ -243,7 +259,7 @@ class Rollouts:
     async def _step(self, queries: Sequence[TrainingQuery], seed: int) -> StepRollouts:
         started = time.monotonic()
         agent = self.settings.agent(seed, self._temperature)
-        crawls = [QueryCrawl(query, self.environment, self._workers, agent) for query in queries]
+        crawls = [QueryCrawl(query, self.environment, self._workers, agent, self._alive) for query in queries]
         try:
             await each([crawl.advance() for crawl in crawls])
             for layer in range(1, self.settings.rounds + 1):
@@ -319,7 +335,7 @@ class Rollouts:
     async def _evaluate(
         self, queries: Sequence[TrainingQuery], agent: AgentSettings
     ) -> tuple[dict[str, dict[str, float]], Counter[str]]:
-        crawls = [QueryCrawl(query, self.environment, self._workers, agent) for query in queries]
+        crawls = [QueryCrawl(query, self.environment, self._workers, agent, self._alive) for query in queries]
 
         async def whole(crawl: QueryCrawl) -> None:
             for _ in range(agent.expand_layers + 1):

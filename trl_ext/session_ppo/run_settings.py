@@ -71,7 +71,7 @@ class RunSettings:
 
     # bad days
     on_failure: Literal["go_on", "stop"] = "go_on"  # a call failed: without what needs it, or all stop
-    max_empty_steps: int = 10  # steps in a row without any session after which the run stops
+    max_empty_steps: int = 10  # steps in a row that taught nothing after which the run stops
     watchdog_seconds: float = 1800.0  # without a sign of life after which a process ends itself
 
     @property
@@ -110,7 +110,8 @@ SHOWN = {
 FREE_TO_CHANGE = {
     "output_dir", "eval_queries", "eval_limit", "eval_steps", "eval_temperature", "eval_expand_layers",
     "eval_first_layer_papers", "eval_expand_papers", "save_steps", "logging_steps", "resume", "report_to", "run_name",
-    "forward_batch", "evaluation_batch", "compile", "on_failure", "max_empty_steps", "watchdog_seconds",
+    "forward_batch", "evaluation_batch", "generation_batch", "gradient_checkpointing", "chunk_tokens", "compile",
+    "on_failure", "max_empty_steps", "watchdog_seconds",
     "vllm_url", "vllm_weights", "vllm_group_port", "threads_num", "cache_dir", "timeout_seconds",
     "retries", "call_budget", "api_base", "api_concurrency", "api_timeout_seconds",
 }  # fmt: skip

@@ -50,7 +50,7 @@ def ppo_step(
     epochs = Epochs(batch, model, learner, settings, _is_frozen(state, settings), processes, seed + state.step)
     # 1. what policy, reference and value say of the sessions as they were sampled, the value of the expand session of
     # each paper found, returns and advantages; while the first epoch learns from them, where it can
-    if can_evaluate_as_it_learns(settings) and _any_session(batch, processes):
+    if can_evaluate_as_it_learns(settings) and epochs.has_session():
         before, targets, found = epochs.first(starts, state.kl_coefficient)
     else:
         before, targets, found = evaluate_alone(model, batch, starts, settings, state.kl_coefficient, processes)
@@ -58,18 +58,13 @@ def ppo_step(
     metrics = spread_metrics(epochs.batch, before, targets, found, processes)
     metrics["kl_coefficient"] = state.kl_coefficient
     # 2. the epochs that are left
-    if _any_session(epochs.batch, processes):
+    if epochs.has_session():
         metrics |= epochs.rest(before, targets)
     # 3. where the next step begins
     coefficient = state.kl_coefficient
     if not _is_frozen(state, settings):  # a policy that does not learn says nothing about its penalty
         coefficient = next_kl_coefficient(coefficient, metrics["kl_reference"], int(metrics["sessions"]), settings)
     return metrics, PpoState(state.step + 1, coefficient)
-
-
-def _any_session(batch: SessionBatch, processes: Processes) -> bool:
-    """Whether a session of any process is learnt from: an optimizer moves weights even where gradients are 0."""
-    return bool(processes.sum(batch.reply_mask.any().float()))
 
 
 def _is_frozen(state: PpoState, settings: PpoSettings) -> bool:

@@ -13,7 +13,6 @@ does the same number of steps, whatever its sessions are.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,13 +29,14 @@ from pasa.errors import ConfigError, PasaError
 from pasa.models.base import Scorer
 from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import first_line
-from pasa.results import check_writable, write_json, write_whole
+from pasa.results import check_writable, write_json
 from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
 from trl_ext.session_ppo.engine import Engine, make_accelerator
 from trl_ext.session_ppo.environment import Environment, open_environment
 from trl_ext.session_ppo.fitting import FittingModel
 from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
+from trl_ext.session_ppo.metrics_file import METRICS_FILE, add_line, cut_back, read_metrics
 from trl_ext.session_ppo.processes import AcceleratorProcesses
 from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery, read_training_queries
 from trl_ext.session_ppo.rewards import match_scorer
@@ -47,11 +47,11 @@ from trl_ext.session_ppo.watchdog import Watchdog
 from trl_ext.sft import check_processes
 from trl_ext.sft_card import commit_of, machine
 
-METRICS_FILE = "metrics.jsonl"
 RUN_FILE = "ppo_run.json"
 FINAL_FOLDER = "policy"
 ROOT = Path(__file__).resolve().parents[2]
 _STEPS_A_SEED = 1_000_000  # more than a run has
+_LESS_MEMORY = "lower --forward_batch or --evaluation_batch, or set --gradient_checkpointing true"
 _TOLD = ("reward_per_session", "matched_per_action", "actions_per_session", "sessions", "kl_reference", "entropy")
 
 Tell = Callable[[str], None]
@@ -84,14 +84,15 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
             open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget)
         )
         queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
-        tell_unhidden(queries, say)
+        tell_unhidden(queries, environment.cuts_off, say)
         held_out = _held_out(run, environment, {query.query.text for query in queries})
         judge = (selector or selector_of(run, environment)) if run.rewards.selector_reward else None
         watchdog.beat("loading models")
         engine = Engine(run, accelerator)
         policy = _writer(run, engine)
         scorer = match_scorer(judge, [*queries, *held_out])
-        rollouts = Rollouts(environment, policy, scorer, run.rollouts, run.rewards, run.ppo.temperature)
+        temperature, alive = run.ppo.temperature, watchdog.pulse
+        rollouts = Rollouts(environment, policy, scorer, run.rollouts, run.rewards, temperature, alive)
         parts.callback(rollouts.close)
         trainer = Trainer(run, engine, rollouts, queries, held_out, watchdog, tell)
         say(f"environment: {environment.description}; rewards: {scorer.name}; {len(queries)} queries")
@@ -121,12 +122,19 @@ def _without_expansion(run: PpoRun) -> PpoRun:
     return replace(run, ppo=replace(run.ppo, gamma1=0.0), rollouts=replace(run.rollouts, valued_papers=0))
 
 
-def tell_unhidden(queries: Sequence[TrainingQuery], tell: Tell) -> None:
+def tell_unhidden(queries: Sequence[TrainingQuery], cuts_off: bool, tell: Tell) -> None:
+    """Warns of what may give answers away; `cuts_off`: papers later than a query's date are meant to be hidden."""
     if unknown := sum(not query.hidden.any for query in queries):
         tell(
             f"warning: {unknown} of {len(queries)} queries do not name the paper that they were made from "
             "(source_meta: title or arxiv_id), so that it is not hidden: where the environment holds it, its citations "
             "give the answers away"
+        )
+    undated = sum(query.dated(cuts_off).end_date is None for query in queries)
+    if cuts_off and undated:
+        tell(
+            f"warning: {undated} of {len(queries)} queries have no date (source_meta.published_time), so that for them "
+            "nothing is cut off: papers later than their source, which may cite it, are found too"
         )
 
 
@@ -210,7 +218,7 @@ class Trainer:
         self._folder.mkdir(parents=True, exist_ok=True)
         what = {"command": command, "commit": commit_of(ROOT), "machine": machine()}
         write_json(self._folder / RUN_FILE, {**what, "settings": asdict(self._run)})
-        kept_lines(self._folder / METRICS_FILE, self._saved_at)
+        cut_back(self._folder / METRICS_FILE, self._saved_at)
         if self._run.run.trackers:
             options = {"wandb": {"name": self._run.run.run_name}} if self._run.run.run_name else {}
             self._engine.accelerator.init_trackers("session_ppo", init_kwargs=options)
@@ -218,7 +226,7 @@ class Trainer:
     def run_all(self) -> dict[str, float]:
         """All steps that are left; the last step's metrics."""
         metrics: dict[str, float] = {}
-        if self._progress.ppo.step == 0:
+        if self._wants_evaluation() and not self._is_evaluated():
             self._evaluate()
         while self._progress.ppo.step < self._run.run.steps:
             metrics = self.step()
@@ -250,15 +258,15 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
             learnt = self._break_off(number, error)
-        self._count_empty(bool(learnt.get("sessions")))
         ended = time.monotonic()
         metrics = learnt | told | {"seconds": ended - started, "seconds_learning": ended - rolled_out}
         metrics |= self._fitting(number)
         self._log(number, metrics)
-        if number % self._run.run.eval_steps == 0 or number == self._run.run.steps:
+        self._count_empty(bool(learnt.get("sessions")))
+        if number % self._run.run.save_steps == 0 or number == self._run.run.steps:
+            self._keep()  # first: held-out queries take long, and what is stopped there goes on there
+        if self._wants_evaluation():
             self._evaluate()
-        if number % self._run.run.save_steps == 0:
-            self._keep()
         return metrics
 
     def _roll_out(self, step: int) -> StepRollouts:
@@ -307,11 +315,11 @@ class Trainer:
         # among several, weights may have moved in one process and not in another: nothing to go on from
         shares = self._processes.count > 1 or self._engine.is_deepspeed
         if shares or self._run.run.on_failure == "stop":
-            raise TrainingStopped(
-                f"{told}: lower --forward_batch or --evaluation_batch and {_how_to_go_on(self._run)}"
-            ) from error
-        self._tell(f"{told}: the step ends here; lower --forward_batch")
-        self._engine.optimizer.zero_grad()
+            raise TrainingStopped(f"{told}: {_LESS_MEMORY}, and {_how_to_go_on(self._run)}") from error
+        self._tell(f"{told}: the step ends here; {_LESS_MEMORY}")
+        self._engine.learner.forget()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         self._progress.ppo = replace(self._progress.ppo, step=number)
         return {}
 
@@ -320,7 +328,7 @@ class Trainer:
         self._progress.empty_steps = 0 if has_learnt else self._progress.empty_steps + 1
         if self._progress.empty_steps >= self._run.run.max_empty_steps:
             raise TrainingStopped(
-                f"{self._progress.empty_steps} steps in a row gave no session to learn from (max_empty_steps): mend it "
+                f"{self._progress.empty_steps} steps in a row taught nothing (max_empty_steps), as told above: mend it "
                 f"and {_how_to_go_on(self._run)}"
             )
 
@@ -340,6 +348,18 @@ class Trainer:
 
     def _learning_rate_share(self, step: int) -> float:
         return 1.0 if self._run.run.lr_schedule == "constant" else 1.0 - step / self._run.run.steps
+
+    def _wants_evaluation(self) -> bool:
+        step = self._progress.ppo.step
+        return step % self._run.run.eval_steps == 0 or step == self._run.run.steps
+
+    def _is_evaluated(self) -> bool:
+        """Whether metrics.jsonl, which the first process writes, has an evaluation of this step."""
+        found = 0.0
+        if self._engine.accelerator.is_main_process:
+            lines = read_metrics(self._folder / METRICS_FILE)
+            found = float(any(one["step"] == self._progress.ppo.step and "eval/queries" in one for one in lines))
+        return bool(self._processes.sum(torch.tensor(found)))
 
     def _evaluate(self) -> None:
         """What greedy crawls find for the held-out queries, a share of them each process."""
@@ -366,8 +386,7 @@ class Trainer:
     def _log(self, step: int, metrics: dict[str, float], force: bool = False) -> None:
         if not self._engine.accelerator.is_main_process or (step % self._run.run.logging_steps and not force):
             return
-        with (self._folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        add_line(self._folder / METRICS_FILE, {"step": step, **metrics})
         if self._run.run.trackers:
             self._engine.accelerator.log(metrics, step=step)
         names = [name for name in (*_TOLD, "eval/crawler_recall", "eval/actions") if name in metrics]
@@ -391,20 +410,6 @@ class Trainer:
         return RunState(
             state.step, state.kl_coefficient, self._sampler.taken, self._progress.empty_steps, tuple(map(int, calls))
         )
-
-
-def kept_lines(path: Path, step: int) -> None:
-    """Leaves those lines of metrics.jsonl that belong to the first `step` steps; a line cut off by a kill goes too."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_whole(path, "".join(kept))
 
 
 def _listed(counts: Counter[str]) -> str:

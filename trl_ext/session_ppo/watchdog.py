@@ -17,7 +17,7 @@ _MOST_SECONDS_BETWEEN_LOOKS = 5.0
 
 
 class Watchdog:
-    """`beat` says what is being done now; after `seconds` without another beat the process is ended with a line."""
+    """`beat` says what is being done now; `seconds` without a beat or a pulse end the process with a line."""
 
     def __init__(
         self,
@@ -49,6 +49,10 @@ class Watchdog:
     def beat(self, doing: str) -> None:
         """A sign of life: what begins now."""
         self._doing, self._since = doing, time.monotonic()
+
+    def pulse(self) -> None:
+        """A sign of life: what began goes on."""
+        self._since = time.monotonic()
 
     def _look(self) -> None:
         pause = min(self._seconds / _LOOKS_A_PERIOD, _MOST_SECONDS_BETWEEN_LOOKS)

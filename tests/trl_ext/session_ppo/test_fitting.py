@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.trl_ext.session_ppo.sessions import action, random_step, session, start_prompt, step_of
+from tests.trl_ext.session_ppo.sessions import action, decode, random_step, session, start_prompt, step_of
 from tests.trl_ext.session_ppo.test_ppo_policy import policy_of, randomize
 from tests.trl_ext.session_ppo.test_ppo_step import LEARNT, take
+from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.evaluation import start_values
 from trl_ext.session_ppo.fitting import TOO_LARGE, FittingModel
+from trl_ext.session_ppo.learner import PlainLearner
 from trl_ext.session_ppo.processes import SingleProcess
+from trl_ext.session_ppo.settings import ppo_settings
+from trl_ext.session_ppo.step import first_state, ppo_step
 
 FITS = 30  # tokens of a row
 
@@ -104,11 +108,16 @@ def test_what_others_teach_is_the_same_without_a_session_that_does_not_fit(tiny_
         torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
 
 
-def test_a_step_in_which_no_session_fits_moves_no_weight(tiny_model):
+@pytest.mark.parametrize("how", [{"whiten": True}, {"value_warmup_steps": 9}])
+def test_a_step_in_which_no_session_fits_moves_no_weight(tiny_model, how):
+    """Nor does the optimizer, which would let weights decay."""
     policy = randomize(policy_of(tiny_model))
     before = [p.detach().clone() for p in policy.parameters()]
     large = session([40, 41], [action(2, 1.5)], prompt=[7] * FITS)
-    metrics, state = take(Fitting(LittleMemory(policy), leaves_out=True), step_of(large, large), whiten=True)
+    chosen = ppo_settings({"value_warmup_steps": 0, **how})
+    learner = PlainLearner(policy, torch.optim.AdamW(policy.parameters(), lr=1e-3, weight_decay=0.5), 1.0)
+    batch, fitting = batch_of(step_of(large, large), decode, 0), FittingModel(LittleMemory(policy), leaves_out=True)
+    metrics, state = ppo_step(batch, [], fitting, learner, chosen, first_state(chosen), SingleProcess())
     assert (metrics["sessions"], state.step) == (0, 1)
     assert "policy_loss" not in metrics
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before, strict=True))

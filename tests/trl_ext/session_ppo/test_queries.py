@@ -3,8 +3,12 @@ import json
 import pytest
 
 from pasa.errors import ConfigError
+from pasa.library import Library, build_library
 from pasa.paper import Paper
+from pasa.tools.base import SearchHit
 from trl_ext.session_ppo.queries import QuerySampler, read_training_queries, training_query
+
+SOURCE = Paper("A Survey of Ice on Northern Lakes in Spring", arxiv_id="2401.00001")
 
 
 def row(number, **others):
@@ -22,6 +26,18 @@ def test_a_row_tells_golds_and_what_to_hide(tmp_path):
     assert query.golds == {"ab", "c"}
     assert query.hidden.hides(Paper("SOURCE-1"))
     assert not query.hidden.hides(Paper("A B"))
+
+
+@pytest.mark.parametrize("named", [{"title": SOURCE.title}, {"arxiv_id": SOURCE.arxiv_id}])
+def test_what_a_row_leaves_out_of_its_source_the_library_tells(tmp_path, named):
+    """So that near duplicates of its title are hidden, and what an engine knows by its id alone."""
+    rows = tmp_path / "papers.jsonl"
+    rows.write_text(json.dumps({"title": SOURCE.title, "arxiv_id": SOURCE.arxiv_id, "abstract": "About lakes."}) + "\n")
+    build_library([rows], tmp_path / "L")
+    with Library.open(tmp_path / "L") as library:
+        query = training_query(row(1, source_meta=named), "here", library)
+    assert query.hidden.hides(Paper(f"{SOURCE.title} Revisited"))
+    assert query.hidden.hides_hit(SearchHit(arxiv_id=SOURCE.arxiv_id, title="A Title Cut ..."))
 
 
 def test_the_date_holds_only_where_the_environment_cuts_off():

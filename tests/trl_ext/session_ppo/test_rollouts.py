@@ -6,8 +6,10 @@ import pytest
 
 from pasa.actions import StopReason, render_actions
 from pasa.config import AgentSettings
-from pasa.paper import title_key
+from pasa.events import PaperScored
+from pasa.paper import Paper, title_key
 from pasa.query import Query
+from pasa.result_tree import Node
 from pasa.runtime import PaperAgent
 from pasa.tools.base import FailureCount
 from tests.world import World, score_of
@@ -15,7 +17,7 @@ from trl_ext.session_ppo.environment import make_environment
 from trl_ext.session_ppo.hidden import HiddenPapers, hidden_papers
 from trl_ext.session_ppo.queries import TrainingQuery
 from trl_ext.session_ppo.rewards import RewardSettings, match_scorer
-from trl_ext.session_ppo.rollouts import Rollouts, RolloutSettings
+from trl_ext.session_ppo.rollouts import QueryCrawl, Rollouts, RolloutSettings
 
 QUESTIONS = [f"which agents {letter}" for letter in "abcd"]
 
@@ -383,3 +385,14 @@ def test_an_agents_error_is_the_crawls_failure():
     result = run(world, asked=[dataclasses.replace(q, golds=frozenset({"none"})) for q in queries(world)])
     assert result.step.sessions == ()
     assert all("no score" in line for line in result.failures)
+
+
+def test_a_paper_that_was_scored_as_another_record_has_its_score_in_the_queue(monkeypatch):
+    """Two engines know it, one of them without its id; which record is scored first is a matter of time."""
+    made, [asked, *_] = rollouts(World(), queries(World())), queries(World())
+    crawl = QueryCrawl(asked, made.environment, made._workers, AgentSettings(), lambda: None)
+    crawl._hear(PaperScored(Paper("Ice"), 0.9, False))
+    crawl.nodes = [Node(Paper("Ice", arxiv_id="2401.00001"), score=0.9)]
+    assert crawl.record().scores["2401.00001"] == 0.9
+    crawl.close()
+    made.close()

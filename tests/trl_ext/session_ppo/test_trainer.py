@@ -20,9 +20,12 @@ from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, set
 from trl_ext.session_ppo import policy, trainer
 from trl_ext.session_ppo.checkpoints import newest_slot
 from trl_ext.session_ppo.environment import open_environment
+from trl_ext.session_ppo.metrics_file import cut_back
 from trl_ext.session_ppo.policy import SessionPolicy
+from trl_ext.session_ppo.rollouts import Rollouts
 from trl_ext.session_ppo.toy import ToySelector
-from trl_ext.session_ppo.trainer import TrainingStopped, kept_lines, train
+from trl_ext.session_ppo.trainer import TrainingStopped, train
+from trl_ext.session_ppo.watchdog import Watchdog
 
 LEARNING = {
     "steps": 24,
@@ -104,6 +107,35 @@ def test_a_killed_run_goes_on_with_the_same_numbers(toy, finished, tmp_path):
     assert evaluations(tmp_path / "out") == evaluations(finished)
     ours, theirs = weights(tmp_path / "out" / "policy"), weights(finished / "policy")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_killed_while_it_asked_held_out_queries_asks_them_again_and_no_step(toy, finished, tmp_path, monkeypatch):
+    run = settings(toy, tmp_path / "out", eval_queries=str(toy.held_out), eval_steps=3, save_steps=3)
+    whole, asked = Rollouts.evaluate, []
+
+    def killed_the_second_time(*args):
+        asked.append(1)
+        if len(asked) == 2:
+            raise Killed
+        return whole(*args)
+
+    monkeypatch.setattr(Rollouts, "evaluate", killed_the_second_time)
+    with pytest.raises(Killed):
+        train(run, tell=quiet)
+    told = []
+    train(run, tell=told.append)
+    assert "going on after step 3" in told
+    assert learnt(tmp_path / "out") == learnt(finished)
+    assert evaluations(tmp_path / "out") == evaluations(finished)
+    assert len(asked) == 4  # at 0, broken off at 3, at 3, at 6
+
+
+def test_a_crawl_that_goes_on_is_a_sign_of_life(toy, tmp_path, monkeypatch):
+    """However long held-out queries take together."""
+    pulses = []
+    monkeypatch.setattr(Watchdog, "pulse", lambda _: pulses.append(1))
+    train(settings(toy, tmp_path / "out", steps=1, eval_queries=str(toy.held_out)), tell=quiet)
+    assert len(pulses) > 20
 
 
 def test_a_state_cut_off_while_it_was_written_leaves_the_one_before(finished, toy, tmp_path):
@@ -246,7 +278,7 @@ def test_while_the_search_fails_steps_go_on_and_learning_resumes_afterwards(toy,
 
 def test_a_search_that_stays_down_stops_the_run_with_a_line(toy, tmp_path, monkeypatch):
     with_engine(monkeypatch, lambda: True)
-    with pytest.raises(TrainingStopped, match="steps in a row gave no session"):
+    with pytest.raises(TrainingStopped, match="2 steps in a row taught nothing"):
         train(settings(toy, tmp_path / "a", steps=100, max_empty_steps=2, search_queries=5), tell=quiet)
     with pytest.raises(TrainingStopped, match="on_failure is stop"):
         train(settings(toy, tmp_path / "b", on_failure="stop"), tell=quiet)
@@ -286,7 +318,7 @@ def test_held_out_queries_that_could_not_be_crawled_are_told_and_no_recall_of_0_
     with pytest.raises(TrainingStopped):
         train(settings(toy, tmp_path / "out", eval_queries=str(toy.held_out), max_empty_steps=1), tell=told.append)
     assert any(line.startswith("step 0, held-out queries, process 0: failed: crawl broken off ") for line in told)
-    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+    assert evaluations(tmp_path / "out") == {}
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
@@ -333,8 +365,23 @@ class GradientsTooLarge(SessionPolicy):
 @pytest.fixture
 def gradients_too_large(monkeypatch):
     monkeypatch.setattr(GradientsTooLarge, "passes", 0)
+    monkeypatch.setattr(GradientsTooLarge, "at", (2,))
     monkeypatch.setattr(policy, "SessionPolicy", GradientsTooLarge)
     return GradientsTooLarge
+
+
+def test_queries_without_a_date_are_told_of_where_one_is_needed(toy, tmp_path):
+    rows = [json.loads(line) for line in toy.queries.read_text().splitlines()]
+    undated = tmp_path / "undated.jsonl"
+    metas = [{**row["source_meta"], "published_time": "" if at < 3 else "20240110"} for at, row in enumerate(rows)]
+    undated.write_text(
+        "".join(json.dumps({**r, "source_meta": meta}) + "\n" for r, meta in zip(rows, metas, strict=True))
+    )
+    for cut_off, count in (("true", 1), ("false", 0)):
+        told = []
+        run = settings(toy, tmp_path / cut_off, steps=1, queries=str(undated), date_cut_off=cut_off)
+        train(run, tell=told.append)
+        assert sum(f"warning: 3 of {len(rows)} queries have no date" in line for line in told) == count
 
 
 def test_a_step_whose_gradients_do_not_fit_into_memory_ends_and_the_run_goes_on(toy, tmp_path, gradients_too_large):
@@ -347,18 +394,30 @@ def test_a_step_whose_gradients_do_not_fit_into_memory_ends_and_the_run_goes_on(
     assert newest_slot(tmp_path / "out")[1]["state"]["step"] == 3
 
 
+def test_a_step_that_ends_for_lack_of_memory_leaves_no_gradient_to_the_next(toy, tmp_path, gradients_too_large):
+    """Whether it ends in its first pass or after gradients of some sessions were gathered."""
+    after = []
+    for name, passes_before in (("a", 0), ("b", 3)):
+        run = settings(toy, tmp_path / name, steps=3, epochs=1, forward_batch=1)
+        gradients_too_large.passes, gradients_too_large.at = 0, (run.rollouts.sessions + 1 + passes_before,)
+        train(run, tell=quiet)
+        after.append(learnt(tmp_path / name))
+    assert "policy_loss" not in after[0][2]
+    assert after[1] == after[0]
+
+
 def test_a_lack_of_memory_stops_the_run_where_that_is_set_or_it_stays(toy, tmp_path, monkeypatch, gradients_too_large):
     with pytest.raises(TrainingStopped, match=r"step 2, process 0: out of memory .* lower --forward_batch"):
         train(settings(toy, tmp_path / "a", epochs=1, on_failure="stop"), tell=quiet)
     monkeypatch.setattr(gradients_too_large, "at", range(1000))
-    with pytest.raises(TrainingStopped, match="2 steps in a row gave no session to learn from"):
+    with pytest.raises(TrainingStopped, match="2 steps in a row taught nothing"):
         train(settings(toy, tmp_path / "b", max_empty_steps=2), tell=quiet)
 
 
 def test_lines_of_steps_that_were_not_kept_are_written_anew(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
-    kept_lines(path, 2)
+    cut_back(path, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 

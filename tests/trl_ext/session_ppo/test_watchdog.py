@@ -26,3 +26,15 @@ def test_beats_keep_it_quiet_and_so_does_the_end():
             time.sleep(0.08)
     time.sleep(0.1)
     assert (told, ended) == ([], [])
+
+
+def test_a_pulse_keeps_it_quiet_and_what_is_done_is_still_known():
+    told, ended = [], []
+    with Watchdog(0.5, 0, told.append, ended.append) as watchdog:
+        watchdog.beat("step 3, held-out queries")
+        for _ in range(10):
+            watchdog.pulse()
+            time.sleep(0.08)
+        assert ended == []
+        assert wait_for(lambda: ended == [STUCK])
+    assert "(step 3, held-out queries)" in told[0]
