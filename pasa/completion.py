@@ -25,7 +25,17 @@ from pasa.export.formats import FORMATS
 from pasa.flags import OneLineParser
 
 SHELLS = ("bash", "zsh", "fish")
-_FOLDERS = ("output_folder", "library", "cache_dir", "data_dir", "out", "crawler_path", "selector_path")
+_FOLDERS = (
+    "output_folder",
+    "output_dir",
+    "library",
+    "cache_dir",
+    "data_dir",
+    "out",
+    "crawler_path",
+    "selector_path",
+    "model_name_or_path",
+)
 # Records whose fields are flags without being named in source.
 _RECORDS: Mapping[str, tuple[type[Any], ...]] = {"web": (ModelSettings, ToolSettings)}
 # Where fields that are flags too are declared, as a record's or as names by group; file -> names.
@@ -128,11 +138,11 @@ def flags_of(command: Command) -> list[Flag]:
     for file in _sources(command):
         for flag in flags_in(file.read_text(encoding="utf-8")):
             found.setdefault(flag.names, flag)
-    named = [field.name for record in _RECORDS.get(command.name, ()) for field in fields(record)]
+    named = [Flag((f"--{f.name}",)) for record in _RECORDS.get(command.name, ()) for f in fields(record)]
     for path, places in _DECLARED.get(command.name, {}).items():
         named += fields_in((ROOT / path).read_text(encoding="utf-8"), places)
-    for name in named:
-        found.setdefault((f"--{name}",), Flag((f"--{name}",)))
+    for flag in named:
+        found.setdefault(flag.names, flag)
     taken: set[str] = {"-h", "--help"}
     kept = []
     for flag in found.values():
@@ -155,14 +165,23 @@ def _sources(command: Command) -> tuple[Path, ...]:
     return tuple(file for file in (*command.files, *more) if file.exists())
 
 
-def fields_in(source: str, places: Sequence[str]) -> Iterator[str]:
-    """The fields of the records that `places` name, and the names in a mapping of that name, in order."""
+def fields_in(source: str, places: Sequence[str]) -> Iterator[Flag]:
+    """The fields of the records that `places` name, and the names in a mapping of that name, as flags in order."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and node.name in places:
-            parts = (one.target for one in node.body if isinstance(one, ast.AnnAssign))
-            yield from (target.id for target in parts if isinstance(target, ast.Name))
+            for one in node.body:
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+                    yield Flag((f"--{one.target.id}",), choices=_words_of(one.annotation))
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id in places for t in node.targets):
-            yield from (name for names in ast.literal_eval(node.value).values() for name in sorted(names))
+            yield from (Flag((f"--{n}",)) for names in ast.literal_eval(node.value).values() for n in sorted(names))
+
+
+def _words_of(annotation: ast.AST) -> tuple[str, ...]:
+    """What Literal["a", "b"] allows; () for another annotation."""
+    if isinstance(annotation, ast.Name) and annotation.id == "bool":
+        return ("true", "false")
+    literal = isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).endswith("Literal")
+    return tuple(_constants(annotation.slice)) if literal else ()  # type: ignore[attr-defined]
 
 
 def flags_in(source: str) -> Iterator[Flag]:

@@ -188,6 +188,14 @@ def test_training_is_completed_with_every_setting_as_a_flag(words: str, settings
     assert {name.lstrip("-") for flag in flags_of(found[0]) for name in flag.names} == settings | others
 
 
+def test_settings_of_training_that_take_one_of_a_few_words_are_completed_with_them() -> None:
+    flags = {name: flag.choices for flag in flags_of(find_command(["train", "ppo"])[0]) for name in flag.names}
+    assert flags["--lr_schedule"] == ("constant", "linear")
+    assert flags["--on_failure"] == ("go_on", "stop")
+    assert flags["--whiten"] == ("true", "false")
+    assert flags["--steps"] == ()
+
+
 def test_completing_imports_no_model_library() -> None:
     script = (
         "import sys, pasa.completion as c; c.completion('bash'); print('torch' in sys.modules, 'mcp' in sys.modules)"
