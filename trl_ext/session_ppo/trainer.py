@@ -29,6 +29,7 @@ from pasa.errors import ConfigError, PasaError
 from pasa.models.base import Scorer
 from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import first_line
+from pasa.result_folder import only_writer
 from pasa.results import check_writable, write_json
 from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
@@ -78,6 +79,8 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
     say: Tell = tell if accelerator.is_main_process else _say_nothing
     check_writable(Path(run.run.output_dir))
     with ExitStack() as parts:
+        if accelerator.is_main_process:
+            parts.enter_context(only_writer(Path(run.run.output_dir), "--output_dir"))
         watchdog = parts.enter_context(Watchdog(run.run.watchdog_seconds, rank, tell))
         found = state_to_go_on_from(Path(run.run.output_dir), fingerprint(run, processes), run.run.resume)
         environment = parts.enter_context(

@@ -14,6 +14,7 @@ from pasa.models.base import Sampling
 from pasa.models.hf_generator import HuggingFaceGenerator
 from pasa.models.hf_loading import load_checkpoint
 from pasa.prompts import search_request
+from pasa.result_folder import only_writer
 from scripts.train_ppo import main
 from tests.models.openai_server import Answer, OpenAIServer, completion_answer
 from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, settings, words
@@ -144,6 +145,15 @@ def test_a_state_cut_off_while_it_was_written_leaves_the_one_before(finished, to
     assert content["state"]["step"] == 6
     (slot / "state.json").write_text('{"state": {"st')
     assert newest_slot(tmp_path / "out")[1]["state"]["step"] == 4
+
+
+def test_a_folder_that_a_run_writes_into_is_left_to_it(toy, finished, tmp_path):
+    """Two at once would take each other's lines and states."""
+    shutil.copytree(finished, tmp_path / "out")
+    before = (tmp_path / "out" / "metrics.jsonl").read_bytes()
+    with only_writer(tmp_path / "out"), pytest.raises(ConfigError, match=r"another run is writing .* --output_dir"):
+        train(settings(toy, tmp_path / "out", steps=7), tell=quiet)
+    assert (tmp_path / "out" / "metrics.jsonl").read_bytes() == before
 
 
 def test_a_longer_run_goes_on_and_another_run_is_refused(finished, toy, tmp_path):
