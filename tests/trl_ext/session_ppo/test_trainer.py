@@ -17,12 +17,11 @@ from pasa.prompts import search_request
 from pasa.result_folder import only_writer
 from scripts.train_ppo import main
 from tests.models.openai_server import Answer, OpenAIServer, completion_answer
-from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, settings, words
-from trl_ext.session_ppo import policy, trainer
+from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, quiet, settings, weights, words
+from trl_ext.session_ppo import trainer
 from trl_ext.session_ppo.checkpoints import newest_slot
 from trl_ext.session_ppo.environment import open_environment
 from trl_ext.session_ppo.metrics_file import cut_back
-from trl_ext.session_ppo.policy import SessionPolicy
 from trl_ext.session_ppo.rollouts import Rollouts
 from trl_ext.session_ppo.toy import ToySelector
 from trl_ext.session_ppo.trainer import TrainingStopped, train
@@ -45,14 +44,6 @@ LEARNING = {
 
 class Killed(BaseException):
     """What nothing catches, as little as SIGKILL."""
-
-
-def quiet(line):
-    pass
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -358,28 +349,6 @@ def test_queries_that_do_not_name_their_source_are_told_of(toy, tmp_path):
     assert any(f"warning: {len(rows)} of {len(rows)} queries do not name the paper" in line for line in told)
 
 
-class GradientsTooLarge(SessionPolicy):
-    """Fails in the steps of `at`, counted by the passes in which gradients are kept."""
-
-    at = (2,)
-    passes = 0
-
-    def forward(self, *args, **kwargs):
-        if torch.is_grad_enabled():
-            GradientsTooLarge.passes += 1
-            if GradientsTooLarge.passes in self.at:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().forward(*args, **kwargs)
-
-
-@pytest.fixture
-def gradients_too_large(monkeypatch):
-    monkeypatch.setattr(GradientsTooLarge, "passes", 0)
-    monkeypatch.setattr(GradientsTooLarge, "at", (2,))
-    monkeypatch.setattr(policy, "SessionPolicy", GradientsTooLarge)
-    return GradientsTooLarge
-
-
 def test_queries_without_a_date_are_told_of_where_one_is_needed(toy, tmp_path):
     rows = [json.loads(line) for line in toy.queries.read_text().splitlines()]
     undated = tmp_path / "undated.jsonl"
@@ -392,36 +361,6 @@ def test_queries_without_a_date_are_told_of_where_one_is_needed(toy, tmp_path):
         run = settings(toy, tmp_path / cut_off, steps=1, queries=str(undated), date_cut_off=cut_off)
         train(run, tell=told.append)
         assert sum(f"warning: 3 of {len(rows)} queries have no date" in line for line in told) == count
-
-
-def test_a_step_whose_gradients_do_not_fit_into_memory_ends_and_the_run_goes_on(toy, tmp_path, gradients_too_large):
-    told = []
-    train(settings(toy, tmp_path / "out", steps=3, save_steps=3, epochs=1), tell=told.append)
-    assert any(line.startswith("step 2, process 0: out of memory (CUDA out of memory)") for line in told)
-    log = metrics(tmp_path / "out")
-    assert ["policy_loss" in log[step] for step in (1, 2, 3)] == [True, False, True]
-    assert all(weight.isfinite().all() for weight in weights(tmp_path / "out" / "policy").values())
-    assert newest_slot(tmp_path / "out")[1]["state"]["step"] == 3
-
-
-def test_a_step_that_ends_for_lack_of_memory_leaves_no_gradient_to_the_next(toy, tmp_path, gradients_too_large):
-    """Whether it ends in its first pass or after gradients of some sessions were gathered."""
-    after = []
-    for name, passes_before in (("a", 0), ("b", 3)):
-        run = settings(toy, tmp_path / name, steps=3, epochs=1, forward_batch=1)
-        gradients_too_large.passes, gradients_too_large.at = 0, (run.rollouts.sessions + 1 + passes_before,)
-        train(run, tell=quiet)
-        after.append(learnt(tmp_path / name))
-    assert "policy_loss" not in after[0][2]
-    assert after[1] == after[0]
-
-
-def test_a_lack_of_memory_stops_the_run_where_that_is_set_or_it_stays(toy, tmp_path, monkeypatch, gradients_too_large):
-    with pytest.raises(TrainingStopped, match=r"step 2, process 0: out of memory .* lower --forward_batch"):
-        train(settings(toy, tmp_path / "a", epochs=1, on_failure="stop"), tell=quiet)
-    monkeypatch.setattr(gradients_too_large, "at", range(1000))
-    with pytest.raises(TrainingStopped, match="2 steps in a row taught nothing"):
-        train(settings(toy, tmp_path / "b", max_empty_steps=2), tell=quiet)
 
 
 def test_lines_of_steps_that_were_not_kept_are_written_anew(tmp_path):

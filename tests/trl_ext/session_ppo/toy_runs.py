@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
 from trl_ext.session_ppo.run_settings import PpoRun, load_ppo_run
 from trl_ext.session_ppo.toy import ToyWorld
 
@@ -63,3 +66,12 @@ def learnt(output: Path) -> dict[int, dict[str, float]]:
         step: {n: v for n, v in line.items() if "seconds" not in n and not n.startswith("asked/")}
         for step, line in metrics(output).items()
     }
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Of a policy that was kept."""
+    return load_file(folder / "model.safetensors")
+
+
+def quiet(line: str) -> None:
+    """Takes what a run tells."""
