@@ -28,11 +28,11 @@ from trl.models.utils import unwrap_model_for_generation
 
 from pasa.errors import CheckpointError, ConfigError
 from pasa.models.hf_loading import first_line, is_adapter, load_tokenizer, resolve_checkpoint
-from pasa.results import write_json, write_whole
+from pasa.results import append_line, write_json, write_whole
 from trl_ext.sft_arguments import attention_of, lora_config, training_arguments
 from trl_ext.sft_card import commit_of, file_record, machine, model_card
 from trl_ext.sft_data import EncodedRow, LikeLengthSampler, RowsRead, encode_rows, question_rows, read_rows
-from trl_ext.sft_evaluation import append_line, numbers
+from trl_ext.sft_evaluation import numbers
 from trl_ext.sft_evaluators import Evaluator, evaluator_of
 from trl_ext.sft_loss import ReplyLoss, reply_columns, reply_loss
 from trl_ext.sft_saving import finish_folder

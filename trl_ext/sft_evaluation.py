@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pasa.actions import StopReason, read_reply
@@ -211,12 +210,3 @@ def _mean(values: Sequence[float]) -> float:
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The entries that are single numbers: what a tracker draws and a best checkpoint is chosen by."""
     return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-
-
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Adds one JSON line to a file. Raises ConfigError."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

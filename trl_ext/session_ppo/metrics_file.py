@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pasa.results import write_whole
 
 METRICS_FILE = "metrics.jsonl"
-
-
-def add_line(path: Path, line: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -30,14 +30,14 @@ from pasa.models.base import Scorer
 from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import first_line
 from pasa.result_folder import only_writer
-from pasa.results import check_writable, write_json
+from pasa.results import append_line, check_writable, write_json
 from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
 from trl_ext.session_ppo.engine import Engine, make_accelerator
 from trl_ext.session_ppo.environment import Environment, open_environment
 from trl_ext.session_ppo.fitting import FittingModel
 from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
-from trl_ext.session_ppo.metrics_file import METRICS_FILE, add_line, cut_back, read_metrics
+from trl_ext.session_ppo.metrics_file import METRICS_FILE, cut_back, read_metrics
 from trl_ext.session_ppo.processes import AcceleratorProcesses
 from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery, read_training_queries
 from trl_ext.session_ppo.rewards import match_scorer
@@ -389,7 +389,7 @@ class Trainer:
     def _log(self, step: int, metrics: dict[str, float], force: bool = False) -> None:
         if not self._engine.accelerator.is_main_process or (step % self._run.run.logging_steps and not force):
             return
-        add_line(self._folder / METRICS_FILE, {"step": step, **metrics})
+        append_line(self._folder / METRICS_FILE, {"step": step, **metrics})
         if self._run.run.trackers:
             self._engine.accelerator.log(metrics, step=step)
         names = [name for name in (*_TOLD, "eval/crawler_recall", "eval/actions") if name in metrics]
