@@ -255,12 +255,7 @@ def our_step(
     What comes before the first pass with gradients is rollout; that pass evaluates, too, as naive rollouts do.
     """
 
-    def model(**arguments: Any) -> dict[str, torch.Tensor]:
-        if torch.is_grad_enabled():
-            meter.end_rollout()
-        said: dict[str, torch.Tensor] = policy(**arguments)
-        return said
-
+    policy.register_forward_pre_hook(lambda *_: meter.end_rollout() if torch.is_grad_enabled() else None)
     policy.eval()
     step = made.step(queries, SEED).step
     policy.train()
@@ -268,7 +263,7 @@ def our_step(
     prompts = [start.prompt_ids for start in step.starts]
     chosen = settings()
     state = first_state(chosen)
-    metrics, _ = ppo_step(batch, prompts, model, learner, chosen, state, SingleProcess(), writer.model.device)
+    metrics, _ = ppo_step(batch, prompts, policy, learner, chosen, state, SingleProcess(), writer.model.device)
     return step, metrics
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -34,6 +34,7 @@ from trl_ext.session_ppo.generation import PolicyGenerator
 from trl_ext.session_ppo.learner import AcceleratorLearner
 from trl_ext.session_ppo.policy import SessionPolicy, load_session_policy
 from trl_ext.session_ppo.run_settings import PpoRun
+from trl_ext.session_ppo.sharding import ShardedPolicy
 
 
 def make_accelerator(run: PpoRun) -> Accelerator:
@@ -117,9 +118,8 @@ class Engine:
         self.weights = trained_weights(policy)
         optimizer = make_optimizer(policy, run)
         self.wrapped, self.optimizer = accelerator.prepare(policy, optimizer)
-        self.model: Callable[..., dict[str, torch.Tensor]] = (
-            self.wrapped if self.is_zero3 else FittingModel(self.wrapped, leaves_out=run.run.on_failure == "go_on")
-        )
+        self._sharded = ShardedPolicy(self.wrapped, self.policy, self.is_zero3)
+        self.model = FittingModel(self._sharded, leaves_out=run.run.on_failure == "go_on")
         self.learner = AcceleratorLearner(accelerator, self.wrapped, self.optimizer, run.run.max_grad_norm)
 
     @property
@@ -185,27 +185,12 @@ class Engine:
             policy.gradient_checkpointing_disable()
         policy.eval()
         try:
-            with self._gathered():
+            with self._sharded.gathered(list(policy.language_model.parameters())):
                 yield
         finally:
             policy.train()
             if checkpoints:
                 policy.gradient_checkpointing_enable()
-
-    @contextmanager
-    def _gathered(self) -> Iterator[None]:
-        if not self.is_zero3:
-            yield
-            return
-        import deepspeed
-        from trl.models.utils import add_hooks, remove_hooks
-
-        with deepspeed.zero.GatheredParameters(list(self.policy.language_model.parameters())):
-            remove_hooks(self.wrapped)
-            try:
-                yield
-            finally:
-                add_hooks(self.wrapped)
 
 
 def _check_compiling(is_deepspeed: bool, device: torch.device) -> None:

@@ -8,9 +8,7 @@ import torch
 
 from trl_ext.session_ppo.batch import deepest_first_rows, like_length_rows, select_rows, without_sessions
 from trl_ext.session_ppo.evaluation import (
-    EVERY_PART,
     Evaluation,
-    Model,
     Targets,
     evaluate,
     known_start_values,
@@ -18,10 +16,11 @@ from trl_ext.session_ppo.evaluation import (
     targets_of,
     with_own_starts,
 )
+from trl_ext.session_ppo.fitting import Model
 from trl_ext.session_ppo.kl import moved_too_far
 from trl_ext.session_ppo.learner import Learner
 from trl_ext.session_ppo.losses import approximate_kl, policy_loss, token_weights, value_loss
-from trl_ext.session_ppo.policy import Part, arguments_of
+from trl_ext.session_ppo.policy import EVERY_PART, Part, arguments_of
 from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PpoSettings
@@ -85,7 +84,7 @@ class Epochs:
         found = before.values.new_zeros(len(starts))
         if settings.gamma1:
             own = known_start_values(batch, before.values, len(starts))  # not nan: the sessions will tell
-            found = start_values(self._model, starts, own, settings.evaluation_batch, self._processes)
+            found = start_values(self._model, starts, own, settings.evaluation_batch)
 
         def lesson(rows: torch.Tensor, said: dict[str, torch.Tensor]) -> tuple[Evaluation, Targets]:
             for name, values in said.items():

@@ -7,7 +7,6 @@ copy, the whole policy that writes replies, its keys and values, and the passes 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from trl_ext.estimates import Machine, ModelSize, activation_bytes, state_bytes
 
@@ -28,7 +27,6 @@ class StepShape:
     prompt: int = 992
     reply: int = 256
     starts: int = 128  # papers whose expand session is valued
-    valued_at_once: int = 4  # of these papers' prompts, as in configs/ppo_crawler.yaml
     epochs: int = 2
 
     @property
@@ -92,7 +90,7 @@ def step_seconds(
     valued = _FORWARD * model.parameters * shape.starts * shape.prompt
     others = _HALF * model.parameters * (machine.gpus - 1) / machine.gpus  # the share that comes from other GPUs
     gathers = 2 * _PASSES_OF_WEIGHTS * shape.epochs * shape.sessions  # policy and value learn, ...
-    gathers += shape.sessions + ceil(shape.starts / shape.valued_at_once)  # ... the reference and the value are asked
+    gathers += shape.sessions + 2  # ... the reference is asked with them, the policy writes, the value values papers
     return StepSeconds(
         writing=shape.batches * shape.reply * _HALF * model.parameters / (memory_bandwidth / 2),
         evaluating=evaluated / flops,

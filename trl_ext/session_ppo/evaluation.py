@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from trl_ext.session_ppo.advantages import whitened
 from trl_ext.session_ppo.batch import like_length_rows, select_rows, starts_batch, to_device, without_sessions
-from trl_ext.session_ppo.fitting import TOO_LARGE
-from trl_ext.session_ppo.policy import Part, arguments_of
+from trl_ext.session_ppo.fitting import TOO_LARGE, Model
+from trl_ext.session_ppo.policy import EVERY_PART, Part, arguments_of
 from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.returns import advantages_and_returns, later_values, token_rewards
 from trl_ext.session_ppo.settings import PpoSettings
-
-Model = Callable[..., dict[str, torch.Tensor]]  # SessionPolicy, or what an engine wraps it in
-EVERY_PART: tuple[Part, ...] = ("policy", "reference", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def evaluate_alone(
     found = before.values.new_zeros(len(starts))
     if settings.gamma1:
         known = known_start_values(batch, before.values, len(starts))
-        found = start_values(model, starts, known, settings.evaluation_batch, processes)
+        found = start_values(model, starts, known, settings.evaluation_batch)
     return before, targets_of(batch, before, found, settings, kl_coefficient, processes), found
 
 
@@ -70,12 +67,14 @@ def evaluate(model: Model, batch: SessionBatch, rows_at_once: int, parts: tuple[
     empty = torch.zeros(batch.reply_mask.shape, device=batch.input_ids.device)
     said = {name: empty.clone() for name in ("log_probs", "entropy", "reference_log_probs", "values")}
     too_large = torch.zeros_like(batch.is_session)
-    for rows in like_length_rows(batch, rows_at_once) if parts else ():
-        some = select_rows(batch, rows)
-        told = model(**arguments_of(some), parts=parts)
-        too_large[rows] = told.pop(TOO_LARGE, too_large[rows])
-        for name, values in told.items():
-            said[name][rows, : values.shape[1]] = values
+    for together in model.passes(parts):
+        fits = without_sessions(batch, too_large)
+        with model.whole(together):
+            for rows in like_length_rows(fits, rows_at_once):
+                told = model(**arguments_of(select_rows(fits, rows)), parts=together)
+                too_large[rows] |= told.pop(TOO_LARGE, too_large[rows])
+                for name, values in told.items():
+                    said[name][rows, : values.shape[1]] = values
     return Evaluation(**said, too_large=too_large)
 
 
@@ -96,21 +95,15 @@ def with_own_starts(batch: SessionBatch, values: torch.Tensor, found: torch.Tens
 
 
 @torch.no_grad()
-def start_values(
-    model: Model, starts: Sequence[Sequence[int]], known: torch.Tensor, rows_at_once: int, processes: Processes
-) -> torch.Tensor:
+def start_values(model: Model, starts: Sequence[Sequence[int]], known: torch.Tensor, rows_at_once: int) -> torch.Tensor:
     """[N]: the value of each of `starts`; computed where `known` [N] is nan, 0 where that does not fit into memory."""
     values = known.clone()
     missing = known.isnan().nonzero().flatten().tolist()
     missing.sort(key=lambda i: (-len(starts[i]), i))
-    passes = processes.most(-(-len(missing) // rows_at_once))
-    for turn in range(passes):
-        chosen = missing[turn * rows_at_once : (turn + 1) * rows_at_once]
-        prompts = [starts[i] for i in chosen] or [[0]]  # others are not done yet: pass through with them
-        some = to_device(starts_batch(prompts, 0), known.device)
-        said = model(**arguments_of(some), parts=("value",))["values"][:, 0]
-        if chosen:
-            values[chosen] = said.to(values.dtype)
+    with model.whole(("value",)):
+        for chosen in (missing[at : at + rows_at_once] for at in range(0, len(missing), rows_at_once)):
+            some = to_device(starts_batch([starts[i] for i in chosen], 0), known.device)
+            values[chosen] = model(**arguments_of(some), parts=("value",))["values"][:, 0].to(values.dtype)
     return values
 
 

@@ -7,7 +7,7 @@ the devices like the rest. Everything goes through `forward`, where the hooks th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -21,6 +21,7 @@ from trl_ext.session_ppo.settings import PolicySettings
 from trl_ext.starting_models import load_start
 
 Part = Literal["policy", "reference", "value"]
+EVERY_PART: tuple[Part, ...] = ("policy", "reference", "value")
 # With gradients or without, learning or frozen, adapter on or off, one row or more, padded or not, twice for the rest.
 _FORMS_OF_A_LAYER = 64
 _CHECKPOINTING = {"use_reentrant": False}
@@ -107,6 +108,27 @@ class SessionPolicy(nn.Module):
             return self.reference_head(states(self.reference.get_decoder()), chosen)[0]
         with self.language_model.disable_adapter():
             return self.reference_head(states(_base(self.language_model).get_decoder()), chosen)[0]
+
+    def passes(self, parts: Iterable[Part]) -> list[tuple[Part, ...]]:
+        """`parts`, those together that one pass through the same layers tells."""
+        asked = frozenset(parts)
+        shared: frozenset[Part] = frozenset(("policy", "value") if self.value_body is None else ())
+        alone: list[tuple[Part, ...]] = [(part,) for part in EVERY_PART if part in asked - shared]
+        return [*([tuple(part for part in EVERY_PART if part in asked & shared)] if asked & shared else []), *alone]
+
+    def whole(self, parts: Iterable[Part]) -> AbstractContextManager[None]:
+        """Inside, what `parts` need is on this device, as here it always is, and a process may pass without others.
+
+        Every process must enter and leave at the same time.
+        """
+        return nullcontext()
+
+    def weights_of(self, parts: Iterable[Part]) -> list[nn.Parameter]:
+        """What a pass that tells `parts` reads, each weight once."""
+        value = [self.value_body if self.value_body is not None else self.language_model, self.value_head]
+        reference = [self.reference if self.reference is not None else self.language_model]
+        read: dict[Part, list[Any]] = {"policy": [self.language_model], "reference": reference, "value": value}
+        return list(dict.fromkeys(p for part in parts for module in read[part] for p in module.parameters()))
 
     def compile_layers(self, backend: str = "inductor") -> None:
         """From now on torch.compile runs the layers of policy, reference and value: compiled once, they are all alike.

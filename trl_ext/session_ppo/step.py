@@ -9,7 +9,8 @@ import torch
 
 from trl_ext.session_ppo.batch import to_device
 from trl_ext.session_ppo.epochs import Epochs, can_evaluate_as_it_learns
-from trl_ext.session_ppo.evaluation import Model, evaluate_alone
+from trl_ext.session_ppo.evaluation import evaluate_alone
+from trl_ext.session_ppo.fitting import Model
 from trl_ext.session_ppo.kl import next_kl_coefficient
 from trl_ext.session_ppo.learner import Learner
 from trl_ext.session_ppo.metrics import spread_metrics
@@ -43,8 +44,9 @@ def ppo_step(
 ) -> tuple[dict[str, float], PpoState]:
     """Learns from one device's sessions; metrics over all processes (metrics.py) and the following step's state.
 
-    `starts`: the prompts of the papers found, as `batch` numbers them. Every process passes through `model` the same
-    number of times, whatever its sessions, if all have as many rows. `seed` decides which sessions share a mini-batch.
+    `starts`: the prompts of the papers found, as `batch` numbers them. Every process keeps gradients in the same number
+    of passes through `model`, whatever its sessions, if all have as many rows. `seed` decides which sessions share a
+    mini-batch.
     """
     batch = to_device(batch, device)
     epochs = Epochs(batch, model, learner, settings, _is_frozen(state, settings), processes, seed + state.step)

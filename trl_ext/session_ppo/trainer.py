@@ -35,7 +35,6 @@ from trl_ext.session_ppo.batch import batch_of
 from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
 from trl_ext.session_ppo.engine import Engine, make_accelerator
 from trl_ext.session_ppo.environment import Environment, open_environment
-from trl_ext.session_ppo.fitting import FittingModel
 from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
 from trl_ext.session_ppo.metrics_file import METRICS_FILE, cut_back, read_metrics
 from trl_ext.session_ppo.processes import AcceleratorProcesses
@@ -338,8 +337,6 @@ class Trainer:
     def _fitting(self, number: int) -> dict[str, float]:
         """What of the step did not fit into memory, over all processes."""
         model = self._engine.model
-        if not isinstance(model, FittingModel):
-            return {}
         counts = {"memory_halvings": float(model.times_halved), "memory_left_out": float(model.rows_left_out)}
         model.times_halved = model.rows_left_out = 0
         if counts["memory_left_out"]:

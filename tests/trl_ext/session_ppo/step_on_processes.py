@@ -21,6 +21,7 @@ from trl_ext.session_ppo.policy import load_session_policy
 from trl_ext.session_ppo.processes import AcceleratorProcesses
 from trl_ext.session_ppo.records import StepSessions
 from trl_ext.session_ppo.settings import policy_settings, ppo_settings
+from trl_ext.session_ppo.sharding import ShardedPolicy
 from trl_ext.session_ppo.step import first_state, ppo_step
 
 STEPS, SESSIONS, RATE, MAX_NORM = 4, 5, 1e-3, 1.0
@@ -48,6 +49,7 @@ def main(model: str, form: str, way: str, out: str) -> None:
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":  # what is meant to be tested is what runs
         assert plugin is not None
         assert plugin.zero_stage < 3 or all(hasattr(p, "ds_id") for p in engine.module.parameters())
+    model = ShardedPolicy(engine, policy, plugin is not None and plugin.zero_stage == 3)
     learner = AcceleratorLearner(accelerator, engine, optimizer, MAX_NORM)
     processes = AcceleratorProcesses(accelerator)
     settings = ppo_settings({"value_warmup_steps": 1, "stop_kl": 10.0, **json.loads(way)})
@@ -57,7 +59,7 @@ def main(model: str, form: str, way: str, out: str) -> None:
         step = share_of(everything, accelerator.process_index, accelerator.num_processes)
         prompts = [start.prompt_ids for start in step.starts]
         metrics, state = ppo_step(
-            batch_of(step, decode, 0), prompts, engine, learner, settings, state, processes, accelerator.device
+            batch_of(step, decode, 0), prompts, model, learner, settings, state, processes, accelerator.device
         )
         metrics |= session_metrics(summed(session_counts(step), processes))
         if accelerator.is_main_process:

@@ -9,7 +9,7 @@ from tests.trl_ext.session_ppo.sessions import action, decode, random_step, sess
 from tests.trl_ext.session_ppo.test_ppo_policy import policy_of, randomize
 from tests.trl_ext.session_ppo.test_ppo_step import LEARNT, take
 from trl_ext.session_ppo.batch import batch_of
-from trl_ext.session_ppo.evaluation import start_values
+from trl_ext.session_ppo.evaluation import evaluate, start_values
 from trl_ext.session_ppo.fitting import TOO_LARGE, FittingModel
 from trl_ext.session_ppo.learner import PlainLearner
 from trl_ext.session_ppo.processes import SingleProcess
@@ -24,7 +24,7 @@ class LittleMemory:
 
     def __init__(self, model, rows=100, tokens=FITS):
         self._model, self._rows, self._tokens = model, rows, tokens
-        self.parameters = model.parameters
+        self.parameters, self.passes, self.whole = model.parameters, model.passes, model.whole
 
     def __call__(self, **given):
         count, tokens = given["input_ids"].shape
@@ -128,8 +128,17 @@ def test_a_paper_found_whose_prompt_does_not_fit_counts_for_nothing(tiny_model):
     starts = [start_prompt(0), [7] * (FITS + 1), start_prompt(1)]
     unknown = torch.full((3,), torch.nan)
     fitting = FittingModel(LittleMemory(policy), leaves_out=True)
-    values = start_values(fitting, starts, unknown, 8, SingleProcess())
-    expected = start_values(policy, starts, unknown, 8, SingleProcess())
+    values = start_values(fitting, starts, unknown, 8)
+    expected = start_values(policy, starts, unknown, 8)
     assert values[1] == 0
     torch.testing.assert_close(values[[0, 2]], expected[[0, 2]])
+    assert fitting.rows_left_out == 1
+
+
+def test_a_session_is_left_out_once_whatever_is_asked_of_it(tiny_model):
+    """Policy, reference and value are asked one after the other; what did not fit for one is not asked of the next."""
+    large = session([40, 41], [action(2, 1.5)], prompt=[7] * FITS)
+    batch = batch_of(step_of(large, session([50])), decode, 0)
+    fitting = FittingModel(LittleMemory(randomize(policy_of(tiny_model))), leaves_out=True)
+    assert evaluate(fitting, batch, 2).too_large.tolist() == [True, False]
     assert fitting.rows_left_out == 1

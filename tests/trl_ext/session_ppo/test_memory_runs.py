@@ -14,19 +14,19 @@ class GradientsTooLarge(SessionPolicy):
     """Fails in the steps of `at`, counted by the passes in which gradients are kept."""
 
     at = (2,)
-    passes = 0
+    counted = 0
 
     def forward(self, *args, **kwargs):
         if torch.is_grad_enabled():
-            GradientsTooLarge.passes += 1
-            if GradientsTooLarge.passes in self.at:
+            GradientsTooLarge.counted += 1
+            if GradientsTooLarge.counted in self.at:
                 raise torch.OutOfMemoryError("CUDA out of memory")
         return super().forward(*args, **kwargs)
 
 
 @pytest.fixture
 def gradients_too_large(monkeypatch):
-    monkeypatch.setattr(GradientsTooLarge, "passes", 0)
+    monkeypatch.setattr(GradientsTooLarge, "counted", 0)
     monkeypatch.setattr(GradientsTooLarge, "at", (2,))
     monkeypatch.setattr(policy, "SessionPolicy", GradientsTooLarge)
     return GradientsTooLarge
@@ -47,7 +47,7 @@ def test_a_step_that_ends_for_lack_of_memory_leaves_no_gradient_to_the_next(toy,
     after = []
     for name, passes_before in (("a", 0), ("b", 3)):
         run = settings(toy, tmp_path / name, steps=3, epochs=1, forward_batch=1)
-        gradients_too_large.passes, gradients_too_large.at = 0, (run.rollouts.sessions + 1 + passes_before,)
+        gradients_too_large.counted, gradients_too_large.at = 0, (run.rollouts.sessions + 1 + passes_before,)
         train(run, tell=quiet)
         after.append(learnt(tmp_path / name))
     assert "policy_loss" not in after[0][2]

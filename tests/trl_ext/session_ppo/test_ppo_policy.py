@@ -121,6 +121,31 @@ def test_the_reference_stays_where_the_policy_began(tiny_model, form):
     assert not torch.allclose(after["log_probs"], before["log_probs"], atol=1e-3)
 
 
+@torch.no_grad()
+def test_a_pass_reads_the_weights_that_are_named_and_no_other(tiny_model, form):
+    """Under ZeRO-3 the others are not there."""
+    policy, some = randomize(policy_of(tiny_model, **form)), batch()
+    expected = policy(**arguments_of(some), parts=EVERYTHING)
+    passes = policy.passes(EVERYTHING)
+    assert sorted(part for parts in passes for part in parts) == sorted(EVERYTHING)
+    for parts in passes:
+        alone = copy.deepcopy(policy)
+        there = {id(p) for p in alone.weights_of(parts)}
+        for p in alone.parameters():
+            if id(p) not in there:
+                p.fill_(torch.nan)
+        for name, values in alone(**arguments_of(some), parts=parts).items():
+            torch.testing.assert_close(values, expected[name])
+
+
+def test_parts_that_read_the_same_layers_are_told_by_one_pass(tiny_model):
+    shared = policy_of(tiny_model, value_body="shared")
+    assert shared.passes(EVERYTHING) == [("policy", "value"), ("reference",)]
+    assert shared.passes(("value",)) == [("value",)]
+    assert policy_of(tiny_model).passes(("value", "policy")) == [("policy",), ("value",)]
+    assert shared.passes(()) == []
+
+
 def test_a_row_says_the_same_alone_and_among_others(tiny_model, form):
     policy = randomize(policy_of(tiny_model, **form))
     some = batch()

@@ -207,9 +207,9 @@ def test_a_start_has_the_value_of_the_session_that_begins_in_it(tiny_model):
     known = known_start_values(batch, values, 2)
     assert not known[0].isnan()
     assert known[1].isnan()
-    computed = start_values(policy, [prompt, (1, 2, 3, 4)], torch.full((2,), math.nan), 1, ALONE)
+    computed = start_values(policy, [prompt, (1, 2, 3, 4)], torch.full((2,), math.nan), 1)
     torch.testing.assert_close(known[0], computed[0], rtol=1e-4, atol=1e-5)
-    filled = start_values(policy, [prompt, (1, 2, 3, 4)], known, 2, ALONE)
+    filled = start_values(policy, [prompt, (1, 2, 3, 4)], known, 2)
     torch.testing.assert_close(filled, computed, rtol=1e-4, atol=1e-5)
 
 
@@ -221,21 +221,6 @@ def test_papers_found_are_not_valued_where_their_value_counts_nothing(tiny_model
         calls.clear()
         take(policy, step, gamma1=gamma1)
         assert calls.count(("value",)) == passes
-
-
-def test_a_process_without_starts_passes_through_the_model_as_often_as_one_with(tiny_model):
-    calls = []
-
-    class Busier(SingleProcess):
-        def most(self, number):
-            return 3
-
-    def model(**arguments):
-        calls.append(arguments["input_ids"].shape)
-        return {"values": torch.zeros(arguments["reply_mask"].shape)}
-
-    assert start_values(model, [], torch.zeros(0), 2, Busier()).shape == (0,)
-    assert len(calls) == 3
 
 
 def test_every_number_logged_is_documented(tiny_model):

@@ -43,11 +43,15 @@ def alone(log, arguments):
     return start(log, sys.executable, "scripts/train_ppo.py", *arguments)
 
 
-def together(log, arguments, config="zero3"):
-    file = str(ROOT / "configs" / "accelerate" / f"{config}.yaml")
-    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file]
-    ways = ["--num_processes", str(PROCESSES), "--main_process_port", "0"]
-    return start(log, sys.executable, *launcher, *ways, "scripts/train_ppo.py", *arguments)
+def together(log, arguments, config="zero3", script=("scripts/train_ppo.py",)):
+    """`config`: of configs/accelerate, or "ddp" for data-parallel processes without a file."""
+    if config == "ddp":
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
+    else:
+        file = str(ROOT / "configs" / "accelerate" / f"{config}.yaml")
+        launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file]
+        launcher += ["--num_processes", str(PROCESSES), "--main_process_port", "0"]
+    return start(log, sys.executable, *launcher, *script, *arguments)
 
 
 def finish(process, log):
@@ -142,9 +146,7 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     log = tmp_path / "log"
     whole_round = {"expand_sessions": 24, "rounds": 1, "steps": 3, **form, **SLOW}
     finish(alone(log, words(toy, tmp_path / "one", search_sessions=8, **whole_round)), log)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
-    arguments = words(toy, tmp_path / "two", search_sessions=4, **whole_round)
-    finish(start(log, sys.executable, *launcher, "scripts/train_ppo.py", *arguments), log)
+    finish(together(log, words(toy, tmp_path / "two", search_sessions=4, **whole_round), "ddp"), log)
     assert "2 process(es) (multi_cpu) in float32" in log.read_text()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert list(one) == list(two) == [1, 2, 3]
@@ -154,34 +156,47 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     is_lora = "lora_rank" in form
     file = "adapter_model.safetensors" if is_lora else "model.safetensors"
     begun = {} if is_lora else load_file(Path(toy.model) / file)  # of an adapter B begins at 0
-    alike, together = (load_file(tmp_path / name / "policy" / file) for name in ("one", "two"))
+    alike, shared = (load_file(tmp_path / name / "policy" / file) for name in ("one", "two"))
     for name, weight in alike.items():
         if not is_lora or "lora_B" in name:
             moved = weight - begun.get(name, torch.zeros_like(weight))
-            assert (together[name] - weight).abs().mean() < 0.1 * moved.abs().mean(), name
+            assert (shared[name] - weight).abs().mean() < 0.1 * moved.abs().mean(), name
+
+
+def with_little_memory(toy, out, log, config, **others):
+    """A run whose second process has no room for expand sessions when they are evaluated."""
+    script = [str(Path(__file__).with_name("train_with_little_memory.py")), str(ROOM)]
+    whole_round = {"expand_sessions": 8, "rounds": 1, "steps": 3, "whiten": True, **SLOW}
+    return together(log, words(toy, out, **whole_round, **others), config, script)
 
 
 @pytest.mark.distributed
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("on_failure", ["go_on", "stop"])
-def test_a_process_without_room_for_its_sessions_goes_on_without_them_or_ends_all(toy, tmp_path, on_failure):
-    """Two data-parallel processes; expand sessions of the second do not fit when they are evaluated."""
+def test_a_process_without_room_for_its_sessions_goes_on_without_them(toy, tmp_path):
+    """ZeRO-3 leaves out what data-parallel processes do, and learns the same from the others."""
+    logs = {}
+    for config in ("ddp", "zero3"):
+        log = tmp_path / f"{config}.log"
+        finish(with_little_memory(toy, tmp_path / config, log, config), log)
+        assert "do not fit into memory, even alone: nothing is learnt from them" in log.read_text()
+        logs[config] = metrics(tmp_path / config)
+    assert list(logs["ddp"]) == list(logs["zero3"]) == [1, 2, 3]
+    for step, expected in logs["ddp"].items():
+        assert expected["memory_left_out"] > 0
+        assert expected["memory_halvings"] > 0
+        assert 0 < expected["sessions"] < expected["rollout/sessions"]
+        for name in ("memory_left_out", "memory_halvings", "sessions", "policy_loss", "value_loss", "return_mean"):
+            assert logs["zero3"][step][name] == pytest.approx(expected[name], abs=TOLERANCE), (step, name)
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("config", ["ddp", "zero3"])
+def test_a_process_without_room_for_its_sessions_ends_all_where_that_is_set(toy, tmp_path, config):
     log = tmp_path / "log"
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
-    script = [str(Path(__file__).with_name("train_with_little_memory.py")), str(ROOM)]
-    whole_round = {"expand_sessions": 8, "rounds": 1, "steps": 3, "whiten": True, "value_warmup_steps": 0}
-    arguments = words(toy, tmp_path / "out", on_failure=on_failure, **whole_round)
-    process = start(log, sys.executable, *launcher, *script, *arguments)
-    if on_failure == "stop":
-        assert process.wait(timeout=START_SECONDS) != 0
-        assert "error: step 1, process 1: out of memory" in log.read_text(), log.read_text()[-4000:]
-        return
-    finish(process, log)
-    assert "do not fit into memory, even alone: nothing is learnt from them" in log.read_text()
-    lines = metrics(tmp_path / "out")
-    assert list(lines) == [1, 2, 3]
-    assert all(line["memory_left_out"] > 0 for line in lines.values())
-    assert all(0 < line["sessions"] < line["rollout/sessions"] for line in lines.values())
+    process = with_little_memory(toy, tmp_path / "out", log, config, on_failure="stop")
+    assert process.wait(timeout=START_SECONDS) != 0
+    assert "error: step 1, process 1: out of memory" in log.read_text(), log.read_text()[-4000:]
 
 
 @pytest.mark.distributed

@@ -1,0 +1,54 @@
+"""SessionPolicy where an engine may have spread its weights over the processes (ZeRO-3).
+
+Passes with gradients go through what the engine made of it: all processes pass equally often, and each layer's weights
+are gathered as it runs. Writing replies and passes without gradients use weights that were gathered before, so that
+each process passes as often as its own sessions need, in halves too (fitting.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from trl_ext.session_ppo.policy import Part, SessionPolicy
+
+
+class ShardedPolicy:
+    """What SessionPolicy does, through `wrapped`, which accelerator.prepare made of `policy`."""
+
+    def __init__(self, wrapped: Any, policy: SessionPolicy, is_zero3: bool) -> None:
+        self._wrapped, self._policy, self._is_zero3 = wrapped, policy, is_zero3
+        self.passes = policy.passes
+
+    def __call__(self, **given: Any) -> dict[str, torch.Tensor]:
+        """As SessionPolicy.forward; without gradients only of parts that are `whole`."""
+        alone = self._is_zero3 and not torch.is_grad_enabled()
+        # forward: a hook on the outermost module, which stays there in `gathered`, would wait for other processes
+        said: dict[str, torch.Tensor] = self._policy.forward(**given) if alone else self._wrapped(**given)
+        return said
+
+    @contextmanager
+    def whole(self, parts: Iterable[Part]) -> Iterator[None]:
+        """As SessionPolicy.whole."""
+        with self.gathered(self._policy.weights_of(parts)):
+            yield
+
+    @contextmanager
+    def gathered(self, weights: list[nn.Parameter]) -> Iterator[None]:
+        """`weights` on every device, and modules that gather nothing as they run."""
+        if not self._is_zero3:
+            yield
+            return
+        import deepspeed
+        from trl.models.utils import add_hooks, remove_hooks
+
+        with deepspeed.zero.GatheredParameters(weights):
+            remove_hooks(self._wrapped)
+            try:
+                yield
+            finally:
+                add_hooks(self._wrapped)
