@@ -15,6 +15,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from trl.models.utils import unwrap_model_for_generation
 
 from pasa.errors import CheckpointError, ConfigError
 from pasa.models.hf_loading import first_line, is_adapter, load_tokenizer, resolve_checkpoint
-from pasa.results import append_line, write_json, write_whole
+from pasa.result_folder import only_writer
+from pasa.results import append_line, check_writable, write_json, write_whole
 from trl_ext.sft_arguments import attention_of, lora_config, training_arguments
 from trl_ext.sft_card import commit_of, file_record, machine, model_card
 from trl_ext.sft_data import EncodedRow, LikeLengthSampler, RowsRead, encode_rows, question_rows, read_rows
@@ -152,14 +154,21 @@ class PasaSFTTrainer(SFTTrainer):
 def train(settings: SftSettings, command: str = "", tell: Callable[[str], None] = print) -> dict[str, float]:
     """Trains, keeps the best checkpoint in `output_dir` and gives its scores (with "train_loss").
 
-    Raises ConfigError and CheckpointError before anything is trained where settings, data or model cannot be used.
+    Raises ConfigError and CheckpointError before anything is trained where settings, data or model cannot be used, or
+    another run writes into `output_dir`.
     """
-    started = time.time()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|torch")  # of their own calls
     args = training_arguments(settings)  # first: it sets the processes up, on CPUs too
+    folder = Path(settings.output_dir)
+    check_writable(folder)
+    with only_writer(folder, "--output_dir") if args.process_index == 0 else nullcontext():
+        return _train(settings, args, command, tell if args.process_index == 0 else _say_nothing)
+
+
+def _train(settings: SftSettings, args: SFTConfig, command: str, tell: Callable[[str], None]) -> dict[str, float]:
+    started = time.time()
     is_first = args.process_index == 0
-    tell = tell if is_first else _say_nothing
     processes = check_processes(int(args.world_size))
     _check_earlier_run(settings, processes)
     data = _load_data(settings, tell)

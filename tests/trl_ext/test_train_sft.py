@@ -14,6 +14,7 @@ from pasa.models.hf_loading import load_checkpoint
 from pasa.models.hf_scorer import HuggingFaceScorer
 from pasa.models.huggingface import load_scorer
 from pasa.prompts import search_request, select_request
+from pasa.result_folder import only_writer
 from scripts.train_sft import main
 from tests.trl_ext.conftest import select_line, write_lines
 from trl_ext.sft import check_processes, last_checkpoint, train
@@ -103,6 +104,20 @@ def test_checkpoints_of_another_run_are_not_gone_on_from(selector):
         train(SftSettings(**{**vars(selector), "learning_rate": 1e-4}))
     with pytest.raises(ConfigError, match="holds checkpoints"):
         train(SftSettings(**{**vars(selector), "resume": False}))
+
+
+def test_a_folder_that_a_run_writes_into_is_left_to_it(tiny_model, select_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with only_writer(out), pytest.raises(ConfigError, match=r"another run is writing .* --output_dir"):
+        train(settings_for("selector", tiny_model, select_file, out))
+    assert not list(out.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_into_is_told_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot write into .*: Not a directory"):
+        train(settings_for("selector", "no-model", tmp_path / "no-data", tmp_path / "file" / "out"))
 
 
 def test_a_lora_crawler_is_evaluated_saved_and_loaded(tiny_model, crawl_file, tmp_path):
