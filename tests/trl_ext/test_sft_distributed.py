@@ -137,3 +137,17 @@ def test_the_other_ways_to_spread_a_model_give_the_same_losses(config, tiny_mode
         assert process.wait() == 0, logs[0].read_text()[-3000:]
     assert json.loads((together / "sft_run.json").read_text())["processes"] == PROCESSES
     assert losses(together, SAVE_STEPS) == pytest.approx(losses(alone, SAVE_STEPS), abs=TOLERANCE)
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("config", "lora_rank"), [("zero3", 0), ("zero3", 2), ("zero2", 0), ("fsdp2", 0)])
+def test_training_spread_over_processes_learns_in_bfloat16_as_it_does_on_gpus(config, lora_rank, tiny_model, tmp_path):
+    data = write_lines(tmp_path / "rows.jsonl", map(select_line, range(16)))
+    out, log = tmp_path / "out", tmp_path / "log"
+    ways = {"max_steps": 3 * SAVE_STEPS, "bf16": True, "lora_rank": lora_rank, "learning_rate": "1e-2"}
+    process = launch(words(tiny_model, data, out, 2, **ways), log, config, "--main_process_port", 0)
+    assert process.wait() == 0, log.read_text()[-3000:]
+    evaluated = [json.loads(line)["loss"] for line in (out / "evaluations.jsonl").read_text().splitlines()]
+    assert evaluated[-1] < evaluated[0]
+    assert (out / ("adapter_model.safetensors" if lora_rank else "model.safetensors")).exists()

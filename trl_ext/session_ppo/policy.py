@@ -230,6 +230,9 @@ def load_session_policy(
     policy = SessionPolicy(
         language_model, value_body, reference, settings.value_layer, settings.chunk_tokens, temperature
     )
+    for weights in policy.parameters():  # DeepSpeed cannot have two kinds; PEFT makes adapters, torch heads, of float32
+        if weights.requires_grad and not hasattr(weights, "ds_id"):  # what is spread was loaded so
+            weights.data = weights.data.to(dtype)
     if settings.gradient_checkpointing:
         policy.gradient_checkpointing_enable()
     if settings.compile:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -161,6 +162,29 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
         if not is_lora or "lora_B" in name:
             moved = weight - begun.get(name, torch.zeros_like(weight))
             assert (shared[name] - weight).abs().mean() < 0.1 * moved.abs().mean(), name
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"lora_rank": 2, "value_body": "shared"}, {"lora_rank": 2, "value_body": "copy", "value_layer": 4}],
+    ids=["full", "LoRA, shared value", "LoRA, value of its own"],
+)
+def test_zero3_learns_in_bfloat16_as_it_does_on_gpus(toy, tmp_path, form):
+    """Saved and gone on with, too."""
+    log = tmp_path / "log"
+    run = {"bf16": True, "save_steps": 1, "value_warmup_steps": 1, **form}
+    for steps in (2, 3):
+        finish(together(log, words(toy, tmp_path / "out", steps=steps, **run)), log)
+    assert "2 process(es) (ZeRO-3) in bfloat16" in log.read_text()
+    lines = metrics(tmp_path / "out")
+    assert list(lines) == [1, 2, 3]
+    assert all(math.isfinite(value) for line in lines.values() for value in line.values())
+    assert lines[3]["value_mean"] != 0
+    file = "adapter_model.safetensors" if form else "model.safetensors"
+    begun, kept = (load_file(tmp_path / "out" / name / file) for name in ("checkpoint-1", "policy"))
+    assert any(not torch.equal(begun[name], weight) for name, weight in kept.items())
 
 
 def with_little_memory(toy, out, log, config, **others):
