@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -91,8 +91,8 @@ def _is_set(flag: str) -> bool:
 class Engine:
     """Policy, value, reference and optimizer, ready to train; `model` is what ppo_step passes sessions through."""
 
-    def __init__(self, run: PpoRun, accelerator: Accelerator) -> None:
-        """Raises CheckpointError and ConfigError."""
+    def __init__(self, run: PpoRun, accelerator: Accelerator, alive: Callable[[], None] = lambda: None) -> None:
+        """`alive` is called after every pass through the models. Raises CheckpointError and ConfigError."""
         self.run = run
         self.accelerator = accelerator
         self.device = accelerator.device
@@ -118,7 +118,7 @@ class Engine:
         self.weights = trained_weights(policy)
         optimizer = make_optimizer(policy, run)
         self.wrapped, self.optimizer = accelerator.prepare(policy, optimizer)
-        self._sharded = ShardedPolicy(self.wrapped, self.policy, self.is_zero3)
+        self._sharded = ShardedPolicy(self.wrapped, self.policy, self.is_zero3, alive)
         self.model = FittingModel(self._sharded, leaves_out=run.run.on_failure == "go_on")
         self.learner = AcceleratorLearner(accelerator, self.wrapped, self.optimizer, run.run.max_grad_norm)
 

@@ -59,9 +59,10 @@ class Epochs:
         alone = is_frozen and processes.count == 1
         self._learning: tuple[Part, ...] = ("value",) if alone else ("policy", "value")
 
-    def has_session(self) -> bool:
-        """Whether a session of any process is learnt from: an optimizer moves weights even where gradients are 0."""
-        return bool(self._processes.sum(self.batch.reply_mask.any().float()))
+    def has_session(self, rows: torch.Tensor | None = None) -> bool:
+        """Whether any process learns from a session (of its `rows`): optimizers move weights by gradients of 0, too."""
+        mask = self.batch.reply_mask if rows is None else self.batch.reply_mask[rows]
+        return bool(self._processes.sum(mask.any().float()))
 
     def leave_out(self, rows: torch.Tensor) -> None:
         """Nothing is learnt from the sessions that [S] bool `rows` marks."""
@@ -108,6 +109,8 @@ class Epochs:
         batch, settings = self.batch, self._settings
         while self._done < settings.epochs and not (self._done and self._moved_too_far(before)):
             for rows in self._mini_batches():
+                if not self.has_session(rows):
+                    continue
                 stretches = like_length_rows(batch, settings.forward_batch, rows)
                 self._optimizer_step(rows, stretches, self._learning, lambda *_: (before, targets))
             self._done += 1

@@ -13,6 +13,7 @@ from trl_ext.estimates import Machine, ModelSize, activation_bytes, state_bytes
 _HALF, _FULL = 2, 4  # bytes of a bfloat16 and a float32 number
 _FORWARD, _FORWARD_AND_BACKWARD = 2, 8  # operations a weight and token; the second with activations checkpointed
 _PASSES_OF_WEIGHTS = 3  # times that ZeRO-3 gathers the weights for a forward and backward pass, checkpointed
+_PASSES_OF_GRADIENTS = 1  # ... and sends as many gradients to where they are kept
 _CHUNK_COPIES = 3  # of a chunk's logits at a time: as computed, in float32, and their slope
 _NAIVE_COPIES = 3  # of all logits where they are kept: the policy's, their log-softmax, and its gradient
 _OVERHEAD_BYTES = 4e9
@@ -42,11 +43,11 @@ class StepSeconds:
     evaluating: float
     valuing: float
     learning: float
-    gathering: float  # of weights over ZeRO-3; partly hidden behind the others
+    sending: float  # weights and gradients between GPUs, ZeRO-3; partly hidden behind the others
 
     @property
     def total(self) -> float:
-        return self.writing + self.evaluating + self.valuing + self.learning + self.gathering
+        return self.writing + self.evaluating + self.valuing + self.learning + self.sending
 
 
 def learning_bytes(model: ModelSize, gpus: int, shape: StepShape, vocabulary: int, chunk: int, adapter: float) -> float:
@@ -89,12 +90,13 @@ def step_seconds(
     learnt = 2 * _FORWARD_AND_BACKWARD * model.parameters * shape.tokens * shape.epochs  # policy, value
     valued = _FORWARD * model.parameters * shape.starts * shape.prompt
     others = _HALF * model.parameters * (machine.gpus - 1) / machine.gpus  # the share that comes from other GPUs
-    gathers = 2 * _PASSES_OF_WEIGHTS * shape.epochs * shape.sessions  # policy and value learn, ...
-    gathers += shape.sessions + 2  # ... the reference is asked with them, the policy writes, the value values papers
+    # policy and value learn, ...
+    times = 2 * (_PASSES_OF_WEIGHTS + _PASSES_OF_GRADIENTS) * shape.epochs * shape.sessions
+    times += shape.sessions + 2  # ... the reference is asked with them, the policy writes, the value values papers
     return StepSeconds(
         writing=shape.batches * shape.reply * _HALF * model.parameters / (memory_bandwidth / 2),
         evaluating=evaluated / flops,
         valuing=valued / flops,
         learning=learnt / flops,
-        gathering=gathers * others / (link_bandwidth / 2),
+        sending=times * others / (link_bandwidth / 2),
     )

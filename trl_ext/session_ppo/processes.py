@@ -19,10 +19,6 @@ class Processes(Protocol):
         """The elementwise sum over processes."""
         ...
 
-    def most(self, number: int) -> int:
-        """The largest of the processes' numbers."""
-        ...
-
 
 class SingleProcess:
     """A process alone."""
@@ -31,9 +27,6 @@ class SingleProcess:
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         return values
-
-    def most(self, number: int) -> int:
-        return number
 
 
 class AcceleratorProcesses:
@@ -46,7 +39,3 @@ class AcceleratorProcesses:
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         reduced = self._accelerator.reduce(values.to(self._accelerator.device), reduction="sum")
         return reduced.to(values.device)
-
-    def most(self, number: int) -> int:
-        numbers = self._accelerator.gather(torch.tensor([number], device=self._accelerator.device))
-        return int(numbers.max())

@@ -121,7 +121,7 @@ _AT_LEAST_ONE = {
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "learning_rate", "weight_decay", "alpha", "search_cost", "expand_cost", "expand_sessions", "rounds",
-    "eval_expand_layers", "eval_expand_papers", "eval_temperature",
+    "eval_expand_layers", "eval_expand_papers", "eval_temperature", "valued_papers", "value_learning_rate",
 }  # fmt: skip
 _ABOVE_ZERO = {"max_grad_norm", "watchdog_seconds", "match_weight"}
 

@@ -7,21 +7,32 @@ each process passes as often as its own sessions need, in halves too (fitting.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from pasa.errors import ConfigError
+from pasa.models.hf_batches import is_out_of_memory
+from pasa.models.hf_loading import first_line
 from trl_ext.session_ppo.policy import Part, SessionPolicy
+
+_NO_ROOM = (
+    "out of memory: a model does not fit whole beside what ZeRO-3 leaves on the device, as writing replies and valuing "
+    "papers need: train with more GPUs, an adapter (--lora_rank 16 --value_body shared), or a smaller model"
+)
 
 
 class ShardedPolicy:
     """What SessionPolicy does, through `wrapped`, which accelerator.prepare made of `policy`."""
 
-    def __init__(self, wrapped: Any, policy: SessionPolicy, is_zero3: bool) -> None:
-        self._wrapped, self._policy, self._is_zero3 = wrapped, policy, is_zero3
+    def __init__(
+        self, wrapped: Any, policy: SessionPolicy, is_zero3: bool, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        """`alive` is called after every pass."""
+        self._wrapped, self._policy, self._is_zero3, self._alive = wrapped, policy, is_zero3, alive
         self.passes = policy.passes
 
     def __call__(self, **given: Any) -> dict[str, torch.Tensor]:
@@ -29,6 +40,7 @@ class ShardedPolicy:
         alone = self._is_zero3 and not torch.is_grad_enabled()
         # forward: a hook on the outermost module, which stays there in `gathered`, would wait for other processes
         said: dict[str, torch.Tensor] = self._policy.forward(**given) if alone else self._wrapped(**given)
+        self._alive()
         return said
 
     @contextmanager
@@ -39,14 +51,23 @@ class ShardedPolicy:
 
     @contextmanager
     def gathered(self, weights: list[nn.Parameter]) -> Iterator[None]:
-        """`weights` on every device, and modules that gather nothing as they run."""
+        """`weights` on every device, and modules that gather nothing as they run.
+
+        Raises ConfigError where there is no room for them.
+        """
         if not self._is_zero3:
             yield
             return
         import deepspeed
         from trl.models.utils import add_hooks, remove_hooks
 
-        with deepspeed.zero.GatheredParameters(weights):
+        with ExitStack() as whole:
+            try:
+                whole.enter_context(deepspeed.zero.GatheredParameters(weights))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise ConfigError(f"{_NO_ROOM} ({first_line(error)})") from error
             remove_hooks(self._wrapped)
             try:
                 yield

@@ -50,6 +50,7 @@ from trl_ext.sft_card import commit_of, machine
 RUN_FILE = "ppo_run.json"
 FINAL_FOLDER = "policy"
 ROOT = Path(__file__).resolve().parents[2]
+SEEN_WITHIN_SECONDS = 60.0  # a file that another machine wrote; network file systems take their time
 _STEPS_A_SEED = 1_000_000  # more than a run has
 _LESS_MEMORY = "lower --forward_batch or --evaluation_batch, or set --gradient_checkpointing true"
 _TOLD = ("reward_per_session", "matched_per_action", "actions_per_session", "sessions", "kl_reference", "entropy")
@@ -90,7 +91,7 @@ def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer |
         held_out = _held_out(run, environment, {query.query.text for query in queries})
         judge = (selector or selector_of(run, environment)) if run.rewards.selector_reward else None
         watchdog.beat("loading models")
-        engine = Engine(run, accelerator)
+        engine = Engine(run, accelerator, watchdog.pulse)
         policy = _writer(run, engine)
         scorer = match_scorer(judge, [*queries, *held_out])
         temperature, alive = run.ppo.temperature, watchdog.pulse
@@ -214,9 +215,23 @@ class Trainer:
         self._saved_at = state.step
 
     def record(self, command: str) -> None:
-        """Writes how the run is made, and cuts metrics.jsonl back to the steps that were kept."""
-        if not self._engine.accelerator.is_main_process:
-            return
+        """Writes how the run is made, and cuts metrics.jsonl back to the steps that were kept.
+
+        Raises ConfigError where a process does not see what the first one wrote: each writes its part of the state.
+        """
+        if self._engine.accelerator.is_main_process:
+            self._begin_files(command)
+        self._engine.accelerator.wait_for_everyone()
+        until = time.monotonic() + SEEN_WITHIN_SECONDS
+        while not (self._folder / RUN_FILE).is_file():
+            if time.monotonic() > until:
+                raise ConfigError(
+                    f"process {self._rank} does not see {self._folder / RUN_FILE}, which the first process wrote: "
+                    "every process writes into output_dir, which must be on storage that all machines share"
+                )
+            time.sleep(0.1)
+
+    def _begin_files(self, command: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         what = {"command": command, "commit": commit_of(ROOT), "machine": machine()}
         write_json(self._folder / RUN_FILE, {**what, "settings": asdict(self._run)})
@@ -228,11 +243,14 @@ class Trainer:
     def run_all(self) -> dict[str, float]:
         """All steps that are left; the last step's metrics."""
         metrics: dict[str, float] = {}
-        if self._wants_evaluation() and not self._is_evaluated():
-            self._evaluate()
-        while self._progress.ppo.step < self._run.run.steps:
-            metrics = self.step()
-        self._keep(is_last=True)
+        try:
+            if self._wants_evaluation() and not self._is_evaluated():
+                self._evaluate()
+            while self._progress.ppo.step < self._run.run.steps:
+                metrics = self.step()
+            self._keep(is_last=True)
+        except OSError as error:  # a full disk, storage that went away
+            raise TrainingStopped(f"{error}: mend it and {_how_to_go_on(self._run)}") from error
         if self._run.run.trackers:
             self._engine.accelerator.end_training()
         return metrics

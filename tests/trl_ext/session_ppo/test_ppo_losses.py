@@ -29,9 +29,6 @@ class Together:
     def sum(self, values):
         return values + self._others
 
-    def most(self, number):
-        return number
-
 
 def numbers(seed, lengths):
     """Masked random log-probabilities, advantages, values, returns [S, R]."""

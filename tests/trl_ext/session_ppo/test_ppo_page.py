@@ -49,7 +49,7 @@ def test_the_page_tells_the_memory_that_the_formulas_give(model):
 @pytest.mark.parametrize("starts", [0, 128, 480])
 def test_the_page_tells_the_seconds_that_the_formulas_give(starts):
     took = step_seconds(QWEN_7B, H100_X8, StepShape(starts=starts), H100_MEMORY, NVLINK)
-    parts = (took.writing, took.evaluating, took.valuing, took.learning, took.gathering, took.total)
+    parts = (took.writing, took.evaluating, took.valuing, took.learning, took.sending, took.total)
     assert numbers_of(str(starts)) == [*(round(part) for part in parts), round(STEPS * took.total / 3600, 1)]
 
 

@@ -223,6 +223,17 @@ def test_papers_found_are_not_valued_where_their_value_counts_nothing(tiny_model
         assert calls.count(("value",)) == passes
 
 
+def test_a_mini_batch_without_a_session_moves_nothing(tiny_model):
+    """Its gradients are 0, but an optimizer's momentum is not."""
+    policy = randomize(policy_of(tiny_model))
+    chosen = ppo_settings({"value_warmup_steps": 0, "mini_batches": 4, "epochs": 2})
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
+    step = replace(step_of(session([50, 41], [action(1, 1.5)]), session([40])), size=4)
+    learner = PlainLearner(policy, optimizer, 1.0)
+    ppo_step(batch_of(step, decode, 0), [], policy, learner, chosen, first_state(chosen), ALONE)
+    assert {int(state["step"]) for state in optimizer.state.values()} == {2 * 2}
+
+
 def test_every_number_logged_is_documented(tiny_model):
     step = random_step(3, vocabulary=300)
     logged = take(policy_of(tiny_model), step)[0] | session_metrics(summed(session_counts(step), ALONE))

@@ -86,6 +86,8 @@ def test_files_that_are_no_settings_are_told(tmp_path):
         ("pppo: {}", "unknown group 'pppo'"),
         ("ppo: {gamma: 1}", "did you mean 'gamma1'"),
         ("run: {steps: 0}", "must be at least 1"),
+        ("rollouts: {valued_papers: -1}", "must be at least 0"),
+        ("run: {value_learning_rate: -1.0e-3}", "must be at least 0"),
         ("[", "is not YAML"),
     ):
         (tmp_path / "c.yaml").write_text(text)

@@ -225,6 +225,17 @@ def test_a_process_without_room_for_its_sessions_ends_all_where_that_is_set(toy,
 
 @pytest.mark.distributed
 @pytest.mark.timeout(1200)
+def test_processes_without_a_folder_in_common_end_before_they_train(toy, tmp_path):
+    log = tmp_path / "log"
+    script = [str(Path(__file__).with_name("train_on_two_disks.py"))]
+    process = together(log, words(toy, tmp_path / "out"), "ddp", script)
+    assert process.wait(timeout=START_SECONDS) != 0
+    assert "error: process 1 does not see" in log.read_text(), log.read_text()[-4000:]
+    assert "storage that all machines share" in log.read_text()
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
 def test_a_process_that_stops_does_not_leave_the_other_waiting(toy, tmp_path):
     log = tmp_path / "log"
     arguments = words(toy, tmp_path / "out", steps=100000, save_steps=100000, watchdog_seconds=20)

@@ -264,6 +264,21 @@ def test_a_run_tells_how_many_compute_and_in_what_precision(toy, tmp_path):
     assert any(line.startswith("1 process(es) in float32, ") for line in told)
 
 
+def test_learning_gives_signs_of_life_all_along(toy, tmp_path, monkeypatch):
+    signs = []
+    monkeypatch.setattr(Watchdog, "pulse", lambda self: signs.append(self._doing))
+    train(settings(toy, tmp_path / "out", steps=1, forward_batch=1, epochs=2), tell=quiet)
+    sessions = settings(toy, tmp_path / "out").rollouts.sessions
+    assert signs.count("step 1, learning") >= 2 * sessions
+
+
+def test_storage_that_fails_stops_the_run_with_a_line(toy, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "resume-0").write_text("not a folder")
+    with pytest.raises(TrainingStopped, match=r"resume-0'.*: mend it and run the command again"):
+        train(settings(toy, tmp_path / "out", steps=1), tell=quiet)
+
+
 def test_while_the_search_fails_steps_go_on_and_learning_resumes_afterwards(toy, tmp_path, monkeypatch):
     told = []
     down = lambda: sum(line.startswith("step ") and "reward" in line for line in told) in (2, 3)  # noqa: E731
