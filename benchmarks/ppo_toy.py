@@ -29,7 +29,7 @@ from pasa.results import write_json, write_whole
 from trl_ext.session_ppo.metrics_file import METRICS_FILE
 from trl_ext.session_ppo.run_settings import load_ppo_run
 from trl_ext.session_ppo.toy import ToySelector, ToyWorld, write_toy_world
-from trl_ext.session_ppo.trainer import train
+from trl_ext.session_ppo.training import train
 
 FIRST = "SFT only"  # what every run measures before its first step
 FULL = "PPO"

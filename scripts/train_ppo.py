@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         run = run_of_flags(vars(build_parser().parse_args(words)))
-        from trl_ext.session_ppo.trainer import train  # takes seconds, which --help and a mistyped flag need not wait
+        from trl_ext.session_ppo.training import train  # takes seconds, which --help and a mistyped flag need not wait
 
         train(run, shlex.join(["python", "scripts/train_ppo.py", *words]), note)
     except PasaError as error:

@@ -11,7 +11,7 @@ from pasa.errors import ServiceError
 from scripts.compare_crawlers import main
 from tests.trl_ext.session_ppo.toy_runs import evaluations, settings, words
 from trl_ext.session_ppo.toy import ToyWorld, write_toy_world
-from trl_ext.session_ppo.trainer import train
+from trl_ext.session_ppo.training import train
 
 CRAWL = {"eval_temperature": 0.0, "eval_expand_layers": 1}
 

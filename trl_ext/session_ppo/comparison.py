@@ -15,11 +15,11 @@ from pasa.evaluation.statistics import PairedTest, paired_test
 from pasa.models.hf_loading import Dtype, load_checkpoint
 from trl_ext.session_ppo.environment import Environment, open_environment
 from trl_ext.session_ppo.generation import PolicyGenerator
-from trl_ext.session_ppo.queries import TrainingQuery, read_training_queries
+from trl_ext.session_ppo.queries import TrainingQuery, read_training_queries, tell_unhidden
 from trl_ext.session_ppo.rewards import MatchScorer, match_scorer
 from trl_ext.session_ppo.rollouts import HELD_OUT, Rollouts
 from trl_ext.session_ppo.run_settings import PpoRun
-from trl_ext.session_ppo.trainer import selector_of, tell_unhidden
+from trl_ext.session_ppo.training import selector_of
 
 _DTYPES: dict[str, Dtype] = {"true": "bfloat16", "false": "float32", "auto": "auto"}
 Records = dict[str, dict[str, float]]  # query id -> HELD_OUT

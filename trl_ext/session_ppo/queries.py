@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,38 @@ def training_query(row: Any, where: str, library: Library | None = None) -> Trai
             title, arxiv_id, abstract = title or source.title, arxiv_id or source.arxiv_id, source.abstract
     query = query if query.qid else replace(query, qid=where)
     return TrainingQuery(query, golds, hidden_papers(title, arxiv_id, abstract))
+
+
+def held_out_queries(
+    path: Path | None, limit: int | None, library: Library | None, trained_on: Sequence[TrainingQuery]
+) -> list[TrainingQuery]:
+    """The held-out queries. Raises ConfigError where one is trained on: it would measure what was learnt by heart."""
+    if path is None:
+        return []
+    held_out = read_training_queries(path, limit, library)
+    shared = sorted({query.query.text for query in trained_on} & {query.query.text for query in held_out})
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} questions of {path} are trained on too, such as {shared[0]!r}: "
+            "leave them out of one of the files"
+        )
+    return held_out
+
+
+def tell_unhidden(queries: Sequence[TrainingQuery], cuts_off: bool, tell: Callable[[str], None]) -> None:
+    """Warns of what may give answers away; `cuts_off`: papers later than a query's date are meant to be hidden."""
+    if unknown := sum(not query.hidden.any for query in queries):
+        tell(
+            f"warning: {unknown} of {len(queries)} queries do not name the paper that they were made from "
+            "(source_meta: title or arxiv_id), so that it is not hidden: where the environment holds it, its citations "
+            "give the answers away"
+        )
+    undated = sum(query.dated(cuts_off).end_date is None for query in queries)
+    if cuts_off and undated:
+        tell(
+            f"warning: {undated} of {len(queries)} queries have no date (source_meta.published_time), so that for them "
+            "nothing is cut off: papers later than their source, which may cite it, are found too"
+        )
 
 
 class QuerySampler:

@@ -1,4 +1,4 @@
-"""Session PPO from settings to a trained Crawler.
+"""The steps of session PPO in one process.
 
     for each step:
       1. sessions     queries -> crawls in the environment, sampled from the policy        rollouts.py
@@ -7,8 +7,7 @@
       4. telling      metrics.jsonl, TensorBoard, W&B; every N steps held-out queries
       5. keeping      every N steps the policy alone, and the state to go on from          checkpoints.py
 
-One process or many, `accelerate launch` with a file of configs/accelerate/: every process makes its own sessions and
-does the same number of steps, whatever its sessions are.
+Every process makes its own sessions and does the same number of steps, whatever its sessions are.
 """
 
 from __future__ import annotations
@@ -16,35 +15,26 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
-from pasa.assembly import build_scorer, choose_model
-from pasa.config import Settings
 from pasa.errors import ConfigError, PasaError
-from pasa.models.base import Scorer
 from pasa.models.hf_batches import is_out_of_memory
 from pasa.models.hf_loading import first_line
-from pasa.result_folder import only_writer
-from pasa.results import append_line, check_writable, write_json
+from pasa.results import append_line, write_json
 from trl_ext.session_ppo.batch import batch_of
-from trl_ext.session_ppo.checkpoints import RunState, load_state, save_policy, save_state, state_to_go_on_from
-from trl_ext.session_ppo.engine import Engine, make_accelerator
-from trl_ext.session_ppo.environment import Environment, open_environment
+from trl_ext.session_ppo.checkpoints import RunState, save_policy, save_state
+from trl_ext.session_ppo.engine import Engine
 from trl_ext.session_ppo.metrics import session_counts, session_metrics, summed
 from trl_ext.session_ppo.metrics_file import METRICS_FILE, cut_back, read_metrics
 from trl_ext.session_ppo.processes import AcceleratorProcesses
-from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery, read_training_queries
-from trl_ext.session_ppo.rewards import match_scorer
-from trl_ext.session_ppo.rollouts import HELD_OUT, PolicyWriter, Rollouts, StepRollouts
+from trl_ext.session_ppo.queries import QuerySampler, TrainingQuery
+from trl_ext.session_ppo.rollouts import HELD_OUT, Rollouts, StepRollouts
 from trl_ext.session_ppo.run_settings import PpoRun, fingerprint
 from trl_ext.session_ppo.step import PpoState, ppo_step
 from trl_ext.session_ppo.watchdog import Watchdog
-from trl_ext.sft import check_processes
 from trl_ext.sft_card import commit_of, machine
 
 RUN_FILE = "ppo_run.json"
@@ -62,115 +52,6 @@ class TrainingStopped(PasaError):
     """The run cannot go on; its last checkpoint stands."""
 
     exit_code = 3
-
-
-def train(run: PpoRun, command: str = "", tell: Tell = print, selector: Scorer | None = None) -> dict[str, float]:
-    """Trains to the last step and gives the last metrics; goes on where an earlier call was stopped.
-
-    `selector`: takes the place of the one that the settings name. Raises UserErrors before anything is trained where
-    settings, data or models cannot be used, TrainingStopped later.
-    """
-    run = _without_expansion(run)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    accelerator = make_accelerator(run)
-    rank = int(accelerator.process_index)
-    processes = check_processes(int(accelerator.num_processes))
-    say: Tell = tell if accelerator.is_main_process else _say_nothing
-    check_writable(Path(run.run.output_dir))
-    with ExitStack() as parts:
-        if accelerator.is_main_process:
-            parts.enter_context(only_writer(Path(run.run.output_dir), "--output_dir"))
-        watchdog = parts.enter_context(Watchdog(run.run.watchdog_seconds, rank, tell))
-        found = state_to_go_on_from(Path(run.run.output_dir), fingerprint(run, processes), run.run.resume)
-        environment = parts.enter_context(
-            open_environment(run.tools, run.rollouts.agent(), run.run.date_cut_off, run.run.call_budget)
-        )
-        queries = read_training_queries(Path(run.run.queries), run.run.max_queries, environment.library)
-        tell_unhidden(queries, environment.cuts_off, say)
-        held_out = _held_out(run, environment, {query.query.text for query in queries})
-        judge = (selector or selector_of(run, environment)) if run.rewards.selector_reward else None
-        watchdog.beat("loading models")
-        engine = Engine(run, accelerator, watchdog.pulse)
-        policy = _writer(run, engine)
-        scorer = match_scorer(judge, [*queries, *held_out])
-        temperature, alive = run.ppo.temperature, watchdog.pulse
-        rollouts = Rollouts(environment, policy, scorer, run.rollouts, run.rewards, temperature, alive)
-        parts.callback(rollouts.close)
-        trainer = Trainer(run, engine, rollouts, queries, held_out, watchdog, tell)
-        say(f"environment: {environment.description}; rewards: {scorer.name}; {len(queries)} queries")
-        weights = f"{engine.weights / 1e6:.1f}M weights trained"
-        sharing = "ZeRO-3" if engine.is_zero3 else accelerator.distributed_type.value.lower()
-        company = f"{processes} process(es)" + f" ({sharing})" * (processes > 1)
-        precision = "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
-        say(f"{company} in {precision}, {run.rollouts.sessions} sessions each a step, {weights}")
-        longest = run.rollouts.longest_prompt
-        if engine.begun_with_prompt_limit < longest:
-            say(
-                f"{run.policy.model_name_or_path} was trained on prompts of at most {engine.begun_with_prompt_limit} "
-                f"tokens; the policy reads up to {longest} here (max_prompt_tokens), and wherever it is loaded"
-            )
-        if found:
-            load_state(engine, found[0])
-            trainer.go_on_from(found[1])
-            say(f"going on after step {found[1].step}")
-        trainer.record(command)
-        return trainer.run_all()
-
-
-def _without_expansion(run: PpoRun) -> PpoRun:
-    """The run; where no expand session is ever held, nothing foretells their value, so that it counts for nothing."""
-    if run.rollouts.rounds and run.rollouts.expand_sessions:
-        return run
-    return replace(run, ppo=replace(run.ppo, gamma1=0.0), rollouts=replace(run.rollouts, valued_papers=0))
-
-
-def tell_unhidden(queries: Sequence[TrainingQuery], cuts_off: bool, tell: Tell) -> None:
-    """Warns of what may give answers away; `cuts_off`: papers later than a query's date are meant to be hidden."""
-    if unknown := sum(not query.hidden.any for query in queries):
-        tell(
-            f"warning: {unknown} of {len(queries)} queries do not name the paper that they were made from "
-            "(source_meta: title or arxiv_id), so that it is not hidden: where the environment holds it, its citations "
-            "give the answers away"
-        )
-    undated = sum(query.dated(cuts_off).end_date is None for query in queries)
-    if cuts_off and undated:
-        tell(
-            f"warning: {undated} of {len(queries)} queries have no date (source_meta.published_time), so that for them "
-            "nothing is cut off: papers later than their source, which may cite it, are found too"
-        )
-
-
-def _held_out(run: PpoRun, environment: Environment, trained_on: set[str]) -> list[TrainingQuery]:
-    """The held-out queries. Raises ConfigError where one is trained on: it would measure what was learnt by heart."""
-    if run.run.eval_queries is None:
-        return []
-    held_out = read_training_queries(Path(run.run.eval_queries), run.run.eval_limit, environment.library)
-    shared = sorted(trained_on & {query.query.text for query in held_out})
-    if shared:
-        raise ConfigError(
-            f"{len(shared)} questions of {run.run.eval_queries} are trained on too, such as {shared[0]!r}: "
-            "leave them out of one of the files"
-        )
-    return held_out
-
-
-def selector_of(run: PpoRun, environment: Environment) -> Scorer | None:
-    """Who says what matches beside the answers; None where nobody is asked."""
-    if run.run.selector is None:
-        return None
-    models = replace(run.models, selector_path=run.run.selector)
-    path = choose_model(models.selector_path, "selector").name
-    return build_scorer(path, Settings(run.rollouts.agent(), models, run.tools), environment.library)
-
-
-def _writer(run: PpoRun, engine: Engine) -> PolicyWriter:
-    """Who writes the policy's replies: the model in training, or a server that follows it."""
-    if run.run.vllm_url is None:
-        return engine.generator()
-    from trl_ext.session_ppo.vllm import connect
-
-    return connect(run.run, engine.generator(), engine.accelerator.is_main_process)
 
 
 @dataclass
@@ -436,7 +317,3 @@ def _listed(counts: Counter[str]) -> str:
 
 def _how_to_go_on(run: PpoRun) -> str:
     return f"run the command again: it goes on from the last checkpoint in {run.run.output_dir}"
-
-
-def _say_nothing(_: str) -> None:
-    pass

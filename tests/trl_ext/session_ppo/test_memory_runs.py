@@ -7,7 +7,8 @@ from tests.trl_ext.session_ppo.toy_runs import learnt, metrics, quiet, settings,
 from trl_ext.session_ppo import policy
 from trl_ext.session_ppo.checkpoints import newest_slot
 from trl_ext.session_ppo.policy import SessionPolicy
-from trl_ext.session_ppo.trainer import TrainingStopped, train
+from trl_ext.session_ppo.trainer import TrainingStopped
+from trl_ext.session_ppo.training import train
 
 
 class GradientsTooLarge(SessionPolicy):

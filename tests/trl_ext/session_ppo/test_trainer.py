@@ -18,13 +18,14 @@ from pasa.result_folder import only_writer
 from scripts.train_ppo import main
 from tests.models.openai_server import Answer, OpenAIServer, completion_answer
 from tests.trl_ext.session_ppo.toy_runs import evaluations, learnt, metrics, quiet, settings, weights, words
-from trl_ext.session_ppo import trainer
+from trl_ext.session_ppo import training
 from trl_ext.session_ppo.checkpoints import newest_slot
 from trl_ext.session_ppo.environment import open_environment
 from trl_ext.session_ppo.metrics_file import cut_back
 from trl_ext.session_ppo.rollouts import Rollouts
 from trl_ext.session_ppo.toy import ToySelector
-from trl_ext.session_ppo.trainer import TrainingStopped, train
+from trl_ext.session_ppo.trainer import TrainingStopped
+from trl_ext.session_ppo.training import train
 from trl_ext.session_ppo.watchdog import Watchdog
 
 LEARNING = {
@@ -242,7 +243,7 @@ def with_engine(monkeypatch, is_down):
         with open_environment(tools, agent, cut_off, budget) as environment:
             yield dataclasses.replace(environment, engine=Failing(environment.engine, is_down))
 
-    monkeypatch.setattr(trainer, "open_environment", opened)
+    monkeypatch.setattr(training, "open_environment", opened)
 
 
 @pytest.mark.parametrize(("given", "longest"), [(40, 40), (992, 992), (1024, 992)])
@@ -319,7 +320,7 @@ def test_pages_that_cannot_be_had_are_told_and_stop_a_run_that_is_to_stop(toy, t
         with open_environment(tools, agent, cut_off, budget) as environment:
             yield dataclasses.replace(environment, source=WithoutPages(environment.source))
 
-    monkeypatch.setattr(trainer, "open_environment", opened)
+    monkeypatch.setattr(training, "open_environment", opened)
     told = []
     train(settings(toy, tmp_path / "out", steps=1), tell=told.append)
     assert any(line.startswith("step 1, process 0: failed: page ") for line in told)
