@@ -172,11 +172,19 @@ def test_data_parallel_processes_give_the_losses_of_one(toy, tmp_path, form):
     ids=["full", "LoRA, shared value", "LoRA, value of its own"],
 )
 def test_zero3_learns_in_bfloat16_as_it_does_on_gpus(toy, tmp_path, form):
-    """Saved and gone on with, too."""
+    """By the paper's config, saved and gone on with, too."""
     log = tmp_path / "log"
-    run = {"bf16": True, "save_steps": 1, "value_warmup_steps": 1, **form}
+    run = {
+        "bf16": True,
+        "save_steps": 1,
+        "value_warmup_steps": 1,
+        "gradient_checkpointing": True,
+        "eval_queries": None,
+        **form,
+    }
+    config = ["--config", str(ROOT / "configs" / "ppo_crawler.yaml")]
     for steps in (2, 3):
-        finish(together(log, words(toy, tmp_path / "out", steps=steps, **run)), log)
+        finish(together(log, [*config, *words(toy, tmp_path / "out", steps=steps, **run)]), log)
     assert "2 process(es) (ZeRO-3) in bfloat16" in log.read_text()
     lines = metrics(tmp_path / "out")
     assert list(lines) == [1, 2, 3]
