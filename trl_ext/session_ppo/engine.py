@@ -185,7 +185,7 @@ class Engine:
             policy.gradient_checkpointing_disable()
         policy.eval()
         try:
-            with self._sharded.gathered(list(policy.language_model.parameters())):
+            with self._sharded.whole(("policy",)):
                 yield
         finally:
             policy.train()

@@ -16,11 +16,10 @@ from trl_ext.session_ppo.evaluation import (
     targets_of,
     with_own_starts,
 )
-from trl_ext.session_ppo.fitting import Model
 from trl_ext.session_ppo.kl import moved_too_far
 from trl_ext.session_ppo.learner import Learner
 from trl_ext.session_ppo.losses import approximate_kl, policy_loss, token_weights, value_loss
-from trl_ext.session_ppo.policy import EVERY_PART, Part, arguments_of
+from trl_ext.session_ppo.policy import EVERY_PART, Model, Part, arguments_of
 from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PpoSettings

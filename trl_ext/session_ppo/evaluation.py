@@ -9,8 +9,8 @@ import torch
 
 from trl_ext.session_ppo.advantages import whitened
 from trl_ext.session_ppo.batch import like_length_rows, select_rows, starts_batch, to_device, without_sessions
-from trl_ext.session_ppo.fitting import TOO_LARGE, Model
-from trl_ext.session_ppo.policy import EVERY_PART, Part, arguments_of
+from trl_ext.session_ppo.fitting import TOO_LARGE
+from trl_ext.session_ppo.policy import EVERY_PART, Model, Part, arguments_of
 from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.returns import advantages_and_returns, later_values, token_rewards

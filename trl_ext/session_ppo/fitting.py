@@ -5,30 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from pasa.models.hf_batches import is_out_of_memory
-from trl_ext.session_ppo.policy import Part
+from trl_ext.session_ppo.policy import Model, Part
 
 TOO_LARGE = "too_large"  # [B] bool beside what a model says: nothing is known of the row, and zeros stand for it
-
-
-class Model(Protocol):
-    """SessionPolicy, or what an engine wraps it in (sharding.py)."""
-
-    def __call__(self, **given: Any) -> dict[str, torch.Tensor]:
-        """As SessionPolicy.forward; without gradients in `whole` only."""
-        ...
-
-    def passes(self, parts: Iterable[Part]) -> list[tuple[Part, ...]]:
-        """As SessionPolicy.passes."""
-        ...
-
-    def whole(self, parts: Iterable[Part]) -> AbstractContextManager[None]:
-        """As SessionPolicy.whole."""
-        ...
 
 
 @dataclass

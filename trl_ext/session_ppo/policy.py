@@ -1,14 +1,14 @@
 """What learns and what it is compared with, as one module: policy, value, reference.
 
 One module, so that one engine holds all three whatever the sharding: under ZeRO-3 the frozen reference is spread over
-the devices like the rest. Everything goes through `forward`, where the hooks that gather weights are.
+the devices like the rest (sharding.py). Everything goes through `forward`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -112,9 +112,11 @@ class SessionPolicy(nn.Module):
     def passes(self, parts: Iterable[Part]) -> list[tuple[Part, ...]]:
         """`parts`, those together that one pass through the same layers tells."""
         asked = frozenset(parts)
-        shared: frozenset[Part] = frozenset(("policy", "value") if self.value_body is None else ())
-        alone: list[tuple[Part, ...]] = [(part,) for part in EVERY_PART if part in asked - shared]
-        return [*([tuple(part for part in EVERY_PART if part in asked & shared)] if asked & shared else []), *alone]
+        groups: list[tuple[Part, ...]] = [("policy",), ("reference",), ("value",)]
+        if self.value_body is None:
+            groups = [("policy", "value"), ("reference",)]
+        told = [tuple(part for part in group if part in asked) for group in groups]
+        return [group for group in told if group]
 
     def whole(self, parts: Iterable[Part]) -> AbstractContextManager[None]:
         """Inside, what `parts` need is on this device, as here it always is, and a process may pass without others.
@@ -169,6 +171,22 @@ class SessionPolicy(nn.Module):
 
     def _learning_bodies(self) -> list[Any]:
         return [_base(self.language_model), *([self.value_body] if self.value_body is not None else [])]
+
+
+class Model(Protocol):
+    """SessionPolicy, or what an engine wraps it in (sharding.py)."""
+
+    def __call__(self, **given: Any) -> dict[str, torch.Tensor]:
+        """As SessionPolicy.forward; without gradients in `whole` only."""
+        ...
+
+    def passes(self, parts: Iterable[Part]) -> list[tuple[Part, ...]]:
+        """As SessionPolicy.passes."""
+        ...
+
+    def whole(self, parts: Iterable[Part]) -> AbstractContextManager[None]:
+        """As SessionPolicy.whole."""
+        ...
 
 
 def arguments_of(batch: SessionBatch) -> dict[str, torch.Tensor]:

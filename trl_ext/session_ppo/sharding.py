@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 from pasa.errors import ConfigError
 from pasa.models.hf_batches import is_out_of_memory
@@ -38,20 +37,14 @@ class ShardedPolicy:
     def __call__(self, **given: Any) -> dict[str, torch.Tensor]:
         """As SessionPolicy.forward; without gradients only of parts that are `whole`."""
         alone = self._is_zero3 and not torch.is_grad_enabled()
-        # forward: a hook on the outermost module, which stays there in `gathered`, would wait for other processes
+        # forward: a hook on the outermost module, which stays there in `whole`, would wait for other processes
         said: dict[str, torch.Tensor] = self._policy.forward(**given) if alone else self._wrapped(**given)
         self._alive()
         return said
 
     @contextmanager
     def whole(self, parts: Iterable[Part]) -> Iterator[None]:
-        """As SessionPolicy.whole."""
-        with self.gathered(self._policy.weights_of(parts)):
-            yield
-
-    @contextmanager
-    def gathered(self, weights: list[nn.Parameter]) -> Iterator[None]:
-        """`weights` on every device, and modules that gather nothing as they run.
+        """As SessionPolicy.whole: the weights are on every device, and modules gather nothing as they run.
 
         Raises ConfigError where there is no room for them.
         """
@@ -63,7 +56,7 @@ class ShardedPolicy:
 
         with ExitStack() as whole:
             try:
-                whole.enter_context(deepspeed.zero.GatheredParameters(weights))
+                whole.enter_context(deepspeed.zero.GatheredParameters(self._policy.weights_of(parts)))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -10,10 +10,10 @@ import torch
 from trl_ext.session_ppo.batch import to_device
 from trl_ext.session_ppo.epochs import Epochs, can_evaluate_as_it_learns
 from trl_ext.session_ppo.evaluation import evaluate_alone
-from trl_ext.session_ppo.fitting import Model
 from trl_ext.session_ppo.kl import next_kl_coefficient
 from trl_ext.session_ppo.learner import Learner
 from trl_ext.session_ppo.metrics import spread_metrics
+from trl_ext.session_ppo.policy import Model
 from trl_ext.session_ppo.processes import Processes
 from trl_ext.session_ppo.records import SessionBatch
 from trl_ext.session_ppo.settings import PpoSettings
